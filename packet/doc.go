@@ -1,0 +1,15 @@
+// Package packet is what travels between adit's parts: a batch of IP packets
+// or of WireGuard datagrams in one slab, and the transformations that need to
+// know nothing but bytes: splitting a super-packet into the segments it stands
+// for, merging segments back, checksums.
+//
+// A [Batch] is a concrete type on purpose: a slice of slices could neither say
+// that forty packets lie at one stride and can leave with one system call, nor
+// leave room around each for a header and a tag. The batch goes through the
+// whole program without being copied:
+//
+//	TUN ─ Read ─► split ─► router ─► seal in place ─► UDP (UDP_SEGMENT)
+//	TUN ◄ Write ─ merge ◄─ router ◄─ open in place ◄─ UDP (UDP_GRO)
+//
+// The package does no I/O and makes no system call.
+package packet
