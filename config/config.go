@@ -43,9 +43,9 @@ type Endpoint struct {
 type DNSMode int
 
 const (
-	DNSFile  DNSMode = iota // Config.DNS, or the addresses of --dns, through the tunnel
-	DNSHost                 // the host's resolver, outside of the tunnel: --dns host
-	DNSOff                  // nowhere: --dns off
+	DNSFile DNSMode = iota // Config.DNS, or the addresses of --dns, through the tunnel
+	DNSHost                // the host's resolver, outside of the tunnel: --dns host
+	DNSOff                 // nowhere: --dns off
 )
 
 // WaitKind says what must have happened before the command starts.
