@@ -1,0 +1,266 @@
+package netstack
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"adit/packet"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+)
+
+// nicID is gVisor's number of the one interface.
+const nicID tcpip.NICID = 1
+
+// maxBuffer is the size in bytes to which a connection's buffers may grow: 8 MiB
+// fill a path of 1 Gbit/s and 60 ms.
+const maxBuffer = 8 << 20
+
+// A Config says what a Stack is: the inner side of one tunnel.
+type Config struct {
+	Addresses []netip.Prefix // the tunnel's own addresses (the program's)
+	Routes    []netip.Prefix // what the tunnel covers: AllowedIPs of all peers
+	DNS       []netip.Addr   // nameservers, asked through the tunnel
+	Search    []string       // search domains
+	MTU       int            // of the tunnel. If zero, 1420
+	Capture   packet.Device  // the program's packets; nil where programs have none of their own
+	Expose    Exposed        // ports reached from the tunnel
+	Room      packet.Room    // what the engine wants around packets
+	Logger    *slog.Logger   // nil: discard
+}
+
+// A Stack is the network of one tunnel: the router, and the endpoints behind
+// it. All methods are safe for concurrent use.
+type Stack struct {
+	router    router
+	capture   packet.Device
+	mtu       int
+	net       *stack.Stack
+	endpoints endpoints
+	link      *link
+	batches   *batchPool
+	log       *slog.Logger
+
+	icmpErrors limiter
+
+	dns    []netip.Addr
+	search []string
+
+	closeOnce sync.Once
+	closed    chan struct{} // closed by closeDevice
+}
+
+// New returns the Stack of a tunnel. Nothing reaches the tunnel before
+// [Stack.SetUpstream]. The Stack owns cfg.Capture from now on, also when New
+// returns an error.
+func New(cfg Config) (*Stack, error) {
+	s, err := newStack(cfg)
+	if err != nil {
+		if cfg.Capture != nil {
+			cfg.Capture.Close()
+		}
+		return nil, fmt.Errorf("make the network stack: %w", err)
+	}
+	return s, nil
+}
+
+func newStack(cfg Config) (*Stack, error) {
+	if len(cfg.Addresses) == 0 {
+		return nil, errors.New("the tunnel has no address")
+	}
+	s := &Stack{
+		capture: cfg.Capture,
+		mtu:     cfg.MTU,
+		batches: &batchPool{room: cfg.Room},
+		log:     cfg.Logger,
+		dns:     cfg.DNS,
+		search:  cfg.Search,
+		closed:  make(chan struct{}),
+	}
+	if s.mtu == 0 {
+		s.mtu = 1420
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.fillRouter(cfg)
+	s.link = &link{batches: s.batches, sent: s.noteSent}
+	s.link.mtu.Store(uint32(s.mtu))
+	if err := s.startNet(s.router.hosts.has6()); err != nil {
+		return nil, err
+	}
+	if err := s.addAddresses(cfg.Addresses); err != nil {
+		s.net.Destroy()
+		return nil, err
+	}
+	s.net.SetRouteTable(routeTable(cfg.Routes, s.router.hosts))
+	return s, nil
+}
+
+func (s *Stack) fillRouter(cfg Config) {
+	r := &s.router
+	r.hosts = newHosts(cfg.Addresses)
+	r.routes = newPrefixes(cfg.Routes)
+	r.broadcasts = newBroadcasts(cfg.Addresses)
+	r.exposed.fill(cfg.Expose)
+	r.log = s.log
+	r.start = time.Now()
+	r.endpoints = &s.endpoints
+	r.inwards = local
+	if cfg.Capture != nil {
+		r.inwards = pass
+	}
+}
+
+// startNet makes gVisor's stack with its one interface.
+func (s *Stack) startNet(with6 bool) error {
+	opts := stack.Options{
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+		HandleLocal:        true,
+	}
+	if with6 {
+		opts.NetworkProtocols = append(opts.NetworkProtocols, ipv6.NewProtocol)
+		opts.TransportProtocols = append(opts.TransportProtocols, icmp.NewProtocol6)
+	}
+	s.net = stack.New(opts)
+	s.endpoints.net = s.net
+	if err := s.tuneTCP(); err != nil {
+		s.net.Destroy()
+		return err
+	}
+	if err := s.net.SetPortRange(firstLocalPort, lastLocalPort); err != nil {
+		s.net.Destroy()
+		return fmt.Errorf("set port range: %s", err)
+	}
+	if err := s.net.CreateNIC(nicID, s.link); err != nil {
+		s.net.Destroy()
+		return fmt.Errorf("create interface: %s", err)
+	}
+	return nil
+}
+
+// tuneTCP sets what differs from gVisor's defaults.
+func (s *Stack) tuneTCP() error {
+	sack := tcpip.TCPSACKEnabled(true)
+	// RACK stalls connections that lose packets: tailscale/tailscale#9707.
+	recovery := tcpip.TCPRecovery(0)
+	// gVisor's cubic never leaves slow start properly: google/gvisor#11632.
+	congestion := tcpip.CongestionControlOption("reno")
+	moderate := tcpip.TCPModerateReceiveBufferOption(true)
+	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: tcp.DefaultReceiveBufferSize, Max: maxBuffer}
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: tcp.DefaultSendBufferSize, Max: maxBuffer}
+	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &recovery, &congestion, &moderate, &receive, &send} {
+		if err := s.net.SetTransportProtocolOption(tcp.ProtocolNumber, o); err != nil {
+			return fmt.Errorf("set TCP option %T: %s", o, err)
+		}
+	}
+	return nil
+}
+
+func (s *Stack) addAddresses(list []netip.Prefix) error {
+	for _, p := range list {
+		addr := tcpip.ProtocolAddress{
+			Protocol:          networkProtocol(p.Addr()),
+			AddressWithPrefix: tcpip.AddressWithPrefix{Address: toAddress(p.Addr()), PrefixLen: p.Addr().BitLen()},
+		}
+		err := s.net.AddProtocolAddress(nicID, addr, stack.AddressProperties{})
+		if _, twice := err.(*tcpip.ErrDuplicateAddress); err != nil && !twice {
+			return fmt.Errorf("add address %v: %s", p, err)
+		}
+	}
+	return nil
+}
+
+// routeTable returns gVisor's routes to what the tunnel covers, as far as it
+// has an address of the family to send from.
+func routeTable(routes []netip.Prefix, hosts prefixes) []tcpip.Route {
+	var table []tcpip.Route
+	for _, p := range routes {
+		if p.Addr().Is4() && !hosts.has4() || p.Addr().Is6() && !hosts.has6() {
+			continue
+		}
+		p = p.Masked()
+		subnet, err := tcpip.NewSubnet(toAddress(p.Addr()), tcpip.MaskFromBytes(maskOf(p)))
+		if err != nil {
+			continue // not reached: p is masked
+		}
+		table = append(table, tcpip.Route{Destination: subnet, NIC: nicID})
+	}
+	return table
+}
+
+// maskOf returns the network mask of p, in network order.
+func maskOf(p netip.Prefix) []byte {
+	mask := make([]byte, p.Addr().BitLen()/8)
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return mask
+}
+
+func toAddress(a netip.Addr) tcpip.Address {
+	if a.Is4() {
+		return tcpip.AddrFrom4(a.As4())
+	}
+	return tcpip.AddrFrom16(a.As16())
+}
+
+func networkProtocol(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is4() {
+		return ipv4.ProtocolNumber
+	}
+	return ipv6.ProtocolNumber
+}
+
+// Device returns the side of the router that faces the engine. Read gives the
+// program's packets, Write takes those of the tunnel.
+func (s *Stack) Device() packet.Device { return device{s} }
+
+// SetUpstream says where packets of this Stack's own connections go: to the
+// engine's Outbound. f may be called from any goroutine, also from within
+// Write of [Stack.Device], and must not write to the Device itself: gVisor
+// holds locks while it sends. Without it those packets are lost.
+func (s *Stack) SetUpstream(f func(*packet.Batch)) {
+	if f == nil {
+		s.link.upstream.Store(nil)
+		return
+	}
+	s.link.upstream.Store(&f)
+}
+
+// noteSent remembers a packet of gVisor's, so that its answer is let in.
+func (s *Stack) noteSent(pkt []byte) {
+	var h header
+	if h.parse(pkt) {
+		s.router.noteSent(&h, s.router.now())
+	}
+}
+
+// closeDevice ends the way between capture and tunnel.
+func (s *Stack) closeDevice() {
+	s.closeOnce.Do(func() {
+		close(s.closed)
+		if s.capture != nil {
+			s.capture.Close()
+		}
+	})
+}
+
+// Close ends everything: connections are aborted, waiting calls return, the
+// capture is closed. It returns when no goroutine of the Stack is left.
+func (s *Stack) Close() error {
+	s.closeDevice()
+	s.net.Destroy()
+	return nil
+}
