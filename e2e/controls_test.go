@@ -1,0 +1,138 @@
+package e2e
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"adit/e2e/lab"
+	"adit/e2e/oracle"
+	"adit/e2e/peer"
+)
+
+// The tests of this file do not run adit. They show that the others would
+// notice: programs do work without the tunnel, the oracle sees them, and the
+// peer does carry what comes through a tunnel.
+
+// seen runs f under the oracle and returns what it saw.
+func seen(t *testing.T, f func()) oracle.Report {
+	t.Helper()
+	o, err := oracle.Watch(endpoints)
+	if err != nil {
+		t.Fatalf("watch the host: %v", err)
+	}
+	f()
+	r, err := o.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestOracleSeesEveryProgramThatLeaks(t *testing.T) {
+	w := enter(t)
+	for _, p := range matrix {
+		t.Run(p.name, func(t *testing.T) {
+			need(t, p.needs...)
+			argv := p.argv(t, w)
+			w.hostDNS.Forget()
+			r := seen(t, func() {
+				out := wantOK(t, w.plain(argv...))
+				p.wantAs(t, out, lab.HostV4.Addr().String(), lab.HostV6.Addr().String())
+			})
+			if len(r.Leaks) == 0 {
+				t.Error("the oracle saw nothing of a program that used the host's network")
+			}
+			if !p.noDNS && len(w.hostDNS.Asked()) == 0 {
+				t.Error("the host's nameserver was not asked")
+			}
+		})
+	}
+}
+
+func TestOracleIsSilentOnASilentHost(t *testing.T) {
+	w := enter(t)
+	r := seen(t, func() { wantOK(t, w.plain("true")) })
+	if len(r.Leaks) > 0 || r.Tunnel > 0 {
+		t.Errorf("got %d tunnel datagrams and leaks:\n%v", r.Tunnel, r)
+	}
+}
+
+// A datagram to the peer's own port is not allowed to be anything but
+// WireGuard, or a program could use that hole.
+func TestOracleSeesOtherDatagramsToTheEndpoint(t *testing.T) {
+	w := enter(t)
+	for _, e := range endpoints {
+		r := seen(t, func() {
+			do(t, w.plain("bash", "-c", "echo -n plainly not wireguard >/dev/udp/"+e.Addr().String()+"/51820"))
+		})
+		if len(r.Leaks) != 1 || !strings.Contains(r.Leaks[0], e.String()) {
+			t.Errorf("%v: got leaks %q, want that one datagram", e, r.Leaks)
+		}
+	}
+}
+
+// TestPeerCarriesATunnelOfItsOwnKind runs wireguard-go on the host as root would:
+// the lab's peer and services are good, whatever adit does.
+func TestPeerCarriesATunnelOfItsOwnKind(t *testing.T) {
+	w := enter(t)
+	need(t, "curl", "ping")
+	for _, e := range endpoints {
+		t.Run(e.Addr().String(), func(t *testing.T) {
+			addrs := clientAddresses(someClient)
+			inner := []netip.Prefix{lab.TunnelV4, lab.TunnelV6}
+			c, err := peer.Start("wgclient", peer.Device(w.clients[someClient].Private, 0)+
+				peer.Remote(w.serverKey.Public, "", e.String(), inner...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Kill()
+			if err := lab.BringUp("wgclient", addrs, inner); err != nil {
+				t.Fatal(err)
+			}
+			r := seen(t, func() {
+				want := addrs[0].Addr().String() + "\n" + addrs[1].Addr().String() + "\n"
+				wantStdout(t, w.plain(append([]string{"curl", "-sS", "-m", "30"}, pages[:2]...)...), want)
+				wantOK(t, w.plain("ping", "-c", "1", "-W", "5", lab.ServiceV4.String()))
+			})
+			if r.Tunnel == 0 {
+				t.Error("the oracle saw no datagram of the tunnel")
+			}
+			for _, l := range r.Leaks {
+				if !strings.HasPrefix(l, "wgclient ") {
+					t.Errorf("the oracle calls this a leak: %s", l)
+				}
+			}
+		})
+	}
+}
+
+// The fake resolvers of names_test.go do hear a program that asks them.
+func TestResolverSocketsHearAProgramWithoutAdit(t *testing.T) {
+	w := enter(t)
+	need(t, "getent", "python3")
+	s := w.fakeResolvers(t)
+	do(t, w.plain("getent", "hosts", "web.test"))
+	if s.asked("/run/nscd/socket") == 0 {
+		t.Error("glibc did not connect to nscd's socket")
+	}
+	wantOK(t, w.plain("python3", "-c", connectScript, resolvedSocket))
+	if s.asked(resolvedSocket) == 0 {
+		t.Error("a connection to systemd-resolved's socket was not counted")
+	}
+}
+
+func TestLabLeavesTheMachinesFilesAlone(t *testing.T) {
+	w := enter(t)
+	conf, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil || string(conf) != lab.ResolvConf {
+		t.Errorf("/etc/resolv.conf is %q (%v), want the lab's own", conf, err)
+	}
+	if !lab.AsRoot() {
+		return
+	}
+	if r := do(t, w.plain("sh", "-c", "id -u; echo >/etc/e2e")); r.code == 0 || !strings.HasPrefix(r.stdout, "4321\n") {
+		t.Errorf("the ordinary user is %q and may write to /etc: %v", r.stdout, r.code == 0)
+	}
+}

@@ -1,0 +1,27 @@
+// Package e2e proves the promises of adit from outside: the real binary, run by
+// an ordinary user, real programs, and a WireGuard peer that is not ours. It
+// holds tests only.
+//
+// The tests run on a host of their own, made of namespaces (package lab), so
+// that the machine is unchanged; without root, and without user namespaces to
+// take its place, they are skipped with the reason. ADIT_REQUIRE=namespace
+// makes that a failure.
+//
+//	main_test.go      entering the lab, building what the tests run
+//	world_test.go     the picture: host, server, services; configurations
+//	run_test.go       running commands, with and without adit
+//	controls_test.go  negative controls: the oracle sees what leaks
+//	programs_test.go  every program of the matrix, and no leak meanwhile
+//	traffic_test.go   big files, many connections, datagrams, families
+//	contract_test.go  exit status, identity, environment, descriptors, pipes
+//	signals_test.go   signals to adit and to its group
+//	tty_test.go       Ctrl-C, Ctrl-Z, fg, window size
+//	names_test.go     DNS, and resolvers that must not be asked
+//	leaks_test.go     what stays closed: dead peer, other networks, the host
+//	killed_test.go    who dies when whom is killed
+//	roam_test.go      a peer that restarts or moves
+//	veth_test.go      the same without /dev/net/tun
+//	refused_test.go   what cannot work, and says so
+//	leftovers_test.go nothing stays, and how long it takes
+//	root_test.go      the caller is root
+package e2e

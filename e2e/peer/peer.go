@@ -1,0 +1,204 @@
+// Package peer runs wireguard-go (golang.zx2c4.com/wireguard) as a process of
+// its own with a TUN of the kernel: the far end of every tunnel in the
+// end-to-end tests, and the comparator of e2e/perf.
+//
+// The process is this program again: [Main] must be the first call in main or
+// TestMain.
+package peer
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
+)
+
+// role is argv[0] of the process that [Start] makes.
+const role = "e2e-wireguard-go"
+
+// Main runs wireguard-go and does not return, if this process is one that
+// [Start] has started.
+func Main() {
+	if os.Args[0] != role {
+		return
+	}
+	if err := serve(os.Args[1], os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, role+":", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// serve owns the device until the requests end. A request is lines of the
+// cross-platform interface (https://www.wireguard.com/xplatform/) and an empty
+// line, the answer as well.
+func serve(name string, requests io.Reader, answers io.Writer) error {
+	t, err := tun.CreateTUN(name, device.DefaultMTU)
+	if err != nil {
+		return err
+	}
+	dev := device.NewDevice(t, conn.NewDefaultBind(), device.NewLogger(device.LogLevelError, role+": "))
+	defer dev.Close()
+	in := bufio.NewReader(requests)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return nil // whoever started us is done
+		}
+		if strings.TrimSpace(line) == "get=1" {
+			in.ReadString('\n') // the empty line
+			state, err := dev.IpcGet()
+			fmt.Fprintf(answers, "%serrno=%d\n\n", state, errno(err))
+			continue
+		}
+		var set strings.Builder
+		for ; err == nil && strings.TrimSpace(line) != ""; line, err = in.ReadString('\n') {
+			if !strings.HasPrefix(line, "set=1") {
+				set.WriteString(line)
+			}
+		}
+		err = dev.IpcSet(set.String())
+		if err == nil {
+			err = dev.Up()
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, role+":", err)
+		}
+		fmt.Fprintf(answers, "errno=%d\n\n", errno(err))
+	}
+}
+
+func errno(err error) int {
+	if err == nil {
+		return 0
+	}
+	return int(syscall.EIO)
+}
+
+// A Peer is a running wireguard-go.
+type Peer struct {
+	Name string // of its interface
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	mu   sync.Mutex // one request at a time
+	out  *bufio.Reader
+}
+
+// Start starts wireguard-go in the network namespace of the calling thread
+// and applies config, lines of the cross-platform interface. The interface
+// exists when Start returns, without addresses.
+func Start(name, config string) (*Peer, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.Command("/proc/self/exe", name)
+	cmd.Args[0] = role
+	cmd.Env = append(os.Environ(), "GORACE=", "GOCOVERDIR=")
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if os.Getuid() != 0 {
+		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN}
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &Peer{Name: name, cmd: cmd, in: in, out: bufio.NewReader(out)}
+	if err := p.Set(config); err != nil {
+		p.Kill()
+		return nil, err
+	}
+	return p, nil
+}
+
+// PID returns the process's id.
+func (p *Peer) PID() int { return p.cmd.Process.Pid }
+
+// Set applies lines of the cross-platform interface.
+func (p *Peer) Set(config string) error {
+	_, err := p.request("set=1\n" + strings.TrimRight(config, "\n") + "\n\n")
+	return err
+}
+
+// Get returns the device's state, lines of the cross-platform interface.
+func (p *Peer) Get() (string, error) { return p.request("get=1\n\n") }
+
+func (p *Peer) request(text string) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, err := io.WriteString(p.in, text); err != nil {
+		return "", fmt.Errorf("wireguard-go: %w", err)
+	}
+	var answer strings.Builder
+	for {
+		line, err := p.out.ReadString('\n')
+		if err != nil {
+			return "", fmt.Errorf("wireguard-go: %w", err)
+		}
+		if line == "\n" {
+			break
+		}
+		answer.WriteString(line)
+	}
+	if s := answer.String(); !strings.HasSuffix(s, "errno=0\n") {
+		return "", fmt.Errorf("wireguard-go refuses: %s", strings.TrimSpace(s))
+	}
+	return answer.String(), nil
+}
+
+// Kill ends the process with SIGKILL and waits for it: the interface is gone,
+// and no farewell was sent.
+func (p *Peer) Kill() {
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+}
+
+// Device returns the lines that set up the device itself.
+func Device(privateKey string, listenPort int) string {
+	return fmt.Sprintf("private_key=%s\nlisten_port=%d\n", hexKey(privateKey), listenPort)
+}
+
+// Remote returns the lines that add a peer. presharedKey and endpoint may be
+// empty. Keys are base64.
+func Remote(publicKey, presharedKey, endpoint string, allowed ...netip.Prefix) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "public_key=%s\n", hexKey(publicKey))
+	if presharedKey != "" {
+		fmt.Fprintf(&b, "preshared_key=%s\n", hexKey(presharedKey))
+	}
+	if endpoint != "" {
+		fmt.Fprintf(&b, "endpoint=%s\n", endpoint)
+	}
+	fmt.Fprintln(&b, "replace_allowed_ips=true")
+	for _, a := range allowed {
+		fmt.Fprintf(&b, "allowed_ip=%v\n", a)
+	}
+	return b.String()
+}
+
+func hexKey(b64 string) string {
+	b, err := base64.StdEncoding.DecodeString(b64)
+	if err != nil || len(b) != 32 {
+		panic("BUG: not a key of the tests")
+	}
+	return hex.EncodeToString(b)
+}
