@@ -1,0 +1,60 @@
+package wg
+
+import "encoding/binary"
+
+// The ECN field, RFC 3168 §5.
+const (
+	ecnNotECT = 0
+	ecnECT1   = 1
+	ecnECT0   = 2
+	ecnCE     = 3
+)
+
+// innerECN returns the ECN field of an IP packet, whose version was checked.
+func innerECN(pkt []byte) uint8 {
+	if pkt[0]>>4 == 4 {
+		return pkt[1] & 3
+	}
+	return pkt[1] >> 4 & 3 // traffic class: the low half of byte 0 and the high half of byte 1
+}
+
+// decapsulateECN carries the outer header's ECN field into the packet and
+// reports whether the packet may go on (RFC 6040 §4.2, figure 4):
+//
+//	inner \ outer  Not-ECT  ECT(0)   ECT(1)   CE
+//	Not-ECT        Not-ECT  Not-ECT  Not-ECT  drop
+//	ECT(0)         ECT(0)   ECT(0)   ECT(1)   CE
+//	ECT(1)         ECT(1)   ECT(1)   ECT(1)   CE
+//	CE             CE       CE       CE       CE
+//
+// A mark on a packet whose ends do not understand it means that it would have
+// been dropped.
+func decapsulateECN(pkt []byte, outer uint8) bool {
+	if outer == ecnNotECT || outer == ecnECT0 {
+		return true
+	}
+	inner := innerECN(pkt)
+	switch {
+	case inner == ecnNotECT:
+		return outer != ecnCE
+	case outer == ecnCE && inner != ecnCE, outer == ecnECT1 && inner == ecnECT0:
+		setECN(pkt, outer)
+	}
+	return true
+}
+
+// setECN writes the ECN field of an IP packet, and mends an IPv4 header's
+// checksum (RFC 1624 §3, equation 3).
+func setECN(pkt []byte, ecn uint8) {
+	if pkt[0]>>4 != 4 {
+		pkt[1] = pkt[1]&^0x30 | ecn<<4
+		return
+	}
+	before := binary.BigEndian.Uint16(pkt)
+	pkt[1] = pkt[1]&^3 | ecn
+	after := binary.BigEndian.Uint16(pkt)
+	sum := uint32(^binary.BigEndian.Uint16(pkt[10:])) + uint32(^before) + uint32(after)
+	sum = sum&0xffff + sum>>16
+	sum = sum&0xffff + sum>>16
+	binary.BigEndian.PutUint16(pkt[10:], ^uint16(sum))
+}

@@ -1,0 +1,170 @@
+package wg
+
+import (
+	"encoding/binary"
+
+	"adit/packet"
+)
+
+// A run is what came in one after the other in one session: the peer's state
+// is touched once for all of it.
+type run struct {
+	peer    *peer
+	session *session // acquired
+	way     *packet.Path
+	bytes   uint64
+	data    bool // there was a packet, not only keepalives
+	any     bool // there was an authentic message
+}
+
+// receive takes the datagrams of b and leaves in it the IP packets that they
+// carried, in place; all else is dropped from it. One goroutine at a time. It
+// allocates nothing for data.
+func (c *core) receive(now Instant, b *packet.Batch, out *output) {
+	var r run
+	routes := &c.roster.Load().routes
+	var lastIndex uint32
+	for i := range b.Len() {
+		msg := b.Packet(i)
+		if len(msg) == 0 {
+			continue
+		}
+		t := messageType(msg)
+		if t != typeData {
+			c.endRun(now, &r, out)
+			c.control(now, t, msg, b.Path(i), out)
+			b.Drop(i)
+			continue
+		}
+		index := binary.LittleEndian.Uint32(msg[dataReceiver:])
+		if r.session == nil || index != lastIndex {
+			c.endRun(now, &r, out)
+			if !c.beginRun(now, &r, index) {
+				b.Drop(i)
+				continue
+			}
+			lastIndex = index
+		}
+		if !c.openData(&r, routes, b, i, msg) {
+			b.Drop(i)
+		}
+	}
+	c.endRun(now, &r, out)
+}
+
+// beginRun finds the session of a receiver index.
+func (c *core) beginRun(now Instant, r *run, index uint32) bool {
+	e := c.index.lookup(index)
+	if e.session == nil || !e.session.fresh(now) || !e.session.acquire() {
+		c.drops.noSession.Add(1)
+		return false
+	}
+	*r = run{peer: e.peer, session: e.session}
+	return true
+}
+
+// openData turns data message i of b into the packet that it carries. It
+// reports false if there is none for us.
+func (c *core) openData(r *run, routes *allowedIPs, b *packet.Batch, i int, msg []byte) bool {
+	counter := binary.LittleEndian.Uint64(msg[dataCounter:])
+	if counter >= rejectAfterMessages { // §6.2; checked again by the window
+		c.drops.replayed.Add(1)
+		return false
+	}
+	if !r.session.open(msg) {
+		c.drops.badTag.Add(1)
+		return false
+	}
+	if r.session.replay == nil {
+		r.session.replay = new(replayWindow)
+	}
+	if !r.session.replay.accept(counter) {
+		c.drops.replayed.Add(1)
+		return false
+	}
+	r.any, r.way = true, b.Path(i)
+	r.bytes += uint64(len(msg))
+	pkt := msg[headerLen : len(msg)-tagLen]
+	if len(pkt) == 0 {
+		return false // a keepalive
+	}
+	r.data = true
+	n := innerLength(pkt)
+	if n == 0 {
+		c.drops.malformed.Add(1)
+		return false
+	}
+	if source(routes, pkt) != r.peer { // §2: a peer may only speak for its own
+		c.drops.sourceDenied.Add(1)
+		return false
+	}
+	if !decapsulateECN(pkt[:n], b.ECN(i)) {
+		c.drops.marked.Add(1)
+		return false
+	}
+	b.SetPacket(i, b.Offset(i)+headerLen, n)
+	return true
+}
+
+// innerLength returns the size of the IP packet at the beginning of pkt, which
+// zeros may follow; 0 if there is none. The sum is made in an int: in 16 bits
+// it would wrap.
+func innerLength(pkt []byte) int {
+	switch {
+	case pkt[0]>>4 == 4 && len(pkt) >= 20:
+		n := int(binary.BigEndian.Uint16(pkt[2:]))
+		if n >= 20 && n <= len(pkt) {
+			return n
+		}
+	case pkt[0]>>4 == 6 && len(pkt) >= 40:
+		n := 40 + int(binary.BigEndian.Uint16(pkt[4:]))
+		if n <= len(pkt) {
+			return n
+		}
+	}
+	return 0
+}
+
+// source returns the peer that may send packets from pkt's source.
+func source(routes *allowedIPs, pkt []byte) *peer {
+	if pkt[0]>>4 == 4 {
+		return lookupTrie(routes.v4, address4(pkt[12:16]))
+	}
+	return lookupTrie(routes.v6, address6(pkt[8:24]))
+}
+
+// endRun tells the peer what came in.
+func (c *core) endRun(now Instant, r *run, out *output) {
+	if r.session == nil {
+		return
+	}
+	if r.any {
+		p := r.peer
+		p.mu.Lock()
+		if !p.removed {
+			c.heard(now, r, p, out)
+		}
+		p.mu.Unlock()
+	}
+	r.session.release()
+	*r = run{}
+}
+
+// heard is endRun for a peer whose mu is held.
+func (c *core) heard(now Instant, r *run, p *peer, out *output) {
+	p.rx += r.bytes
+	if r.way != nil && p.roam(r.way) {
+		out.event(p, EndpointChanged)
+	}
+	t := &p.timers
+	if c.confirm(p, r.session) {
+		c.sessionUp(now, p, r.session, out)
+		c.flush(now, p, out)
+	}
+	p.keepFreshReceiving(now, r.session)
+	t.authenticatedReceived(now)
+	if r.data {
+		t.dataReceived(now)
+	}
+	p.touch(&c.agenda)
+}

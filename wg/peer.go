@@ -1,0 +1,100 @@
+package wg
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"adit/packet"
+)
+
+// A peer is all that is known about one peer.
+type peer struct {
+	key    PublicKey
+	static [32]byte // DH(our private, their public): the same in every handshake
+
+	// current is what packets are sent in, path where to. They are written
+	// under mu and read without.
+	current atomic.Pointer[session]
+	path    atomic.Pointer[packet.Path]
+
+	mu         sync.Mutex // guards what follows; held for a handshake message at most, never over I/O
+	psk        PresharedKey
+	endpoint   Endpoint         // as configured
+	candidates []netip.AddrPort // what endpoint stands for
+	tryAll     bool             // send initiations to all candidates, not to path alone
+	resolving  bool             // the shell is asking for the endpoint's addresses
+	removed    bool
+
+	handshake *initiation // in flight
+	jar       cookieJar
+	previous  *session // was current
+	upcoming  *session // we responded; becomes current with the first message in it ("next" in §6.3)
+	timers    timers
+	staged    [][]byte // oldest first
+
+	accepted       timestamp // of the last initiation that was accepted
+	lastInitiation Instant   // when that was
+
+	lastHandshake Instant // when a session was last completed; kept when the session goes
+	rtt           time.Duration
+	rx, tx        uint64 // bytes of authenticated datagrams
+
+	scheduled Instant // the agenda's entry is at or before this; 0: there is none
+
+	agendaAt  Instant // guarded by agenda.mu
+	agendaPos int     // likewise
+}
+
+// reachable reports whether there is, or may soon be, a way to the peer.
+func (p *peer) reachable() bool {
+	return p.path.Load() != nil || len(p.candidates) > 0 || p.endpoint.Host != ""
+}
+
+// roam remembers the way of an authenticated message and reports whether the
+// far end moved. Cookie replies must not come here (§6.5: "correctly
+// authenticated packet").
+func (p *peer) roam(way *packet.Path) bool {
+	old := p.path.Load()
+	if old.Equal(way) {
+		return false
+	}
+	p.path.Store(way)
+	return old == nil || old.Remote != way.Remote
+}
+
+// forgetSource lets the kernel choose our address again: the cached one may
+// have gone (socket.c, wg_socket_clear_peer_endpoint_src).
+func (p *peer) forgetSource() {
+	if w := p.path.Load(); w != nil && (w.Local.IsValid() || w.IfIndex != 0) {
+		p.path.Store(&packet.Path{Remote: w.Remote})
+	}
+}
+
+// ways returns where to send an initiation.
+func (p *peer) ways() []*packet.Path {
+	var ways []*packet.Path
+	known := p.path.Load()
+	if known != nil {
+		ways = append(ways, known)
+		if !p.tryAll {
+			return ways
+		}
+	}
+	for _, c := range p.candidates {
+		if known == nil || known.Remote != c {
+			ways = append(ways, &packet.Path{Remote: c})
+		}
+	}
+	return ways
+}
+
+// touch tells the agenda if the peer's earliest deadline is now earlier than
+// it knows.
+func (p *peer) touch(a *agenda) {
+	if at := p.timers.next(); at != 0 && (p.scheduled == 0 || at < p.scheduled) {
+		p.scheduled = at
+		a.schedule(p, at)
+	}
+}

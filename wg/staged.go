@@ -1,0 +1,30 @@
+package wg
+
+import "adit/packet"
+
+// stage keeps a copy of packets from..to of b until there is a session. The
+// oldest are dropped for the newest beyond maxStaged: what waited longest is
+// worth least (device.c, wg_xmit). It returns how many it dropped. p.mu must
+// be held.
+func (p *peer) stage(b *packet.Batch, from, to int) (dropped int) {
+	for i := from; i < to; i++ {
+		if pkt := b.Packet(i); len(pkt) > 0 {
+			p.staged = append(p.staged, append([]byte(nil), pkt...))
+		}
+	}
+	if dropped = len(p.staged) - maxStaged; dropped <= 0 {
+		return 0
+	}
+	n := copy(p.staged, p.staged[dropped:])
+	clear(p.staged[n:])
+	p.staged = p.staged[:n]
+	return dropped
+}
+
+// purge drops what is staged and returns how many packets that were. p.mu must
+// be held.
+func (p *peer) purge() int {
+	n := len(p.staged)
+	p.staged = nil
+	return n
+}
