@@ -96,6 +96,9 @@ func (b *Batch) SetRoom(r Room) { b.room = r }
 // Reset empties the batch. The slab's bytes stay what they are.
 func (b *Batch) Reset() { b.n, b.end = 0, 0 }
 
+// Free returns how many bytes of the slab lie behind the last packet's room.
+func (b *Batch) Free() int { return len(b.slab) - b.end }
+
 // Len returns the number of packets, dropped ones included.
 func (b *Batch) Len() int { return b.n }
 

@@ -9,6 +9,7 @@ const (
 	maxFlows     = 8     // open runs. A batch seldom has packets of more flows
 	maxDatagrams = 64    // UDP_MAX_SEGMENTS of kernels before 6.9
 	maxIPLen     = 65535 // what the length field of an IP header can say
+	ipv4DF       = 0x40  // "don't fragment" in byte 6
 )
 
 // A Merger finds, in a batch of IP packets, the runs that one super-packet can
@@ -261,9 +262,11 @@ func (f *flow) accepts(s *segment) bool {
 		if !bytes.Equal(a[:4], b[:4]) || a[7] != b[7] {
 			return false
 		}
-	} else if a[1] != b[1] || a[6] != b[6] || a[8] != b[8] ||
-		binary.BigEndian.Uint16(b[4:]) != f.id+1 {
-		// TOS, DF, TTL, identification.
+	} else if a[1] != b[1] || a[6] != b[6] || a[8] != b[8] {
+		return false // TOS, DF, TTL
+	} else if b[6]&ipv4DF == 0 && binary.BigEndian.Uint16(b[4:]) != f.id+1 {
+		// With DF the identification means nothing (RFC 6864 §4.1), and many
+		// hosts leave it zero.
 		return false
 	}
 	if f.proto == ProtoUDP {

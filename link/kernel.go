@@ -1,0 +1,71 @@
+package link
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// mmsghdr is struct mmsghdr of recvmmsg(2) and sendmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32 // bytes received or sent
+}
+
+// A kernel is the system calls of the hot path. Tests put functions of their
+// own in place, to be a kernel that lacks something or fails.
+type kernel struct {
+	read     func(fd int, p []byte) (int, unix.Errno)
+	writev   func(fd int, v []unix.Iovec) (int, unix.Errno)
+	recvmmsg func(fd int, m []mmsghdr) (int, unix.Errno)
+	sendmmsg func(fd int, m []mmsghdr) (int, unix.Errno)
+	writable func(fd int) // waits until fd is writable, but not for long
+}
+
+// linux is the kernel that runs this program.
+func linux() *kernel {
+	return &kernel{read: sysRead, writev: sysWritev, recvmmsg: sysRecvmmsg, sendmmsg: sysSendmmsg, writable: sysWritable}
+}
+
+func sysRead(fd int, p []byte) (int, unix.Errno) {
+	n, _, errno := unix.Syscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	return int(n), errno
+}
+
+func sysWritev(fd int, v []unix.Iovec) (int, unix.Errno) {
+	n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)))
+	return int(n), errno
+}
+
+func sysRecvmmsg(fd int, m []mmsghdr) (int, unix.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(m))), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
+	if errno != unix.ENOSYS || len(m) == 0 {
+		return int(n), errno
+	}
+	got, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&m[0].hdr)), unix.MSG_DONTWAIT)
+	if errno != 0 {
+		return 0, errno
+	}
+	m[0].n = uint32(got)
+	return 1, 0
+}
+
+func sysSendmmsg(fd int, m []mmsghdr) (int, unix.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(m))), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
+	if errno != unix.ENOSYS || len(m) == 0 {
+		return int(n), errno
+	}
+	_, _, errno = unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m[0].hdr)), unix.MSG_DONTWAIT)
+	if errno != 0 {
+		return 0, errno
+	}
+	return 1, 0
+}
+
+// writableWait bounds the wait for a full send buffer. A device that does not
+// drain within it has more wrong with it than a batch lost.
+const writableWait = 100 // ms
+
+func sysWritable(fd int) {
+	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, writableWait)
+}

@@ -1,0 +1,179 @@
+package link
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+
+	"adit/packet"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	tunOffloads = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+	tunUSO      = unix.TUN_F_USO4 | unix.TUN_F_USO6 // Linux 6.2
+
+	// A read gives one packet of at most 64 KiB with its virtio header.
+	tunReadLen = packet.VirtioHeaderLen + 65536 + 128
+)
+
+// OpenTUN creates the TUN device name in the calling thread's network namespace
+// (/dev/net/tun belongs to the namespace in which it is opened) and returns its
+// descriptor, set up for super-packets as NewTUN wants it. The caller needs
+// CAP_NET_ADMIN there; who uses the descriptor needs nothing. Addresses, the
+// MTU and the up flag are the caller's business.
+func OpenTUN(name string, mtu int) (*os.File, error) {
+	if mtu < 68 || mtu > 65535 {
+		return nil, fmt.Errorf("open tun %s: an MTU of %d bytes is not possible", name, mtu)
+	}
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		return nil, fmt.Errorf("open tun %q: %w", name, err)
+	}
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
+	}
+	req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("create tun %s: %w", name, os.NewSyscallError("TUNSETIFF", err))
+	}
+	if _, err := offerOffloads(fd); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("create tun %s: %w", name, err)
+	}
+	// Only now: a TUN without a device polls as broken.
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// offerOffloads tells the kernel which super-packets we take, and reports whether
+// it knows those of UDP.
+func offerOffloads(fd int) (uso bool, err error) {
+	if unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tunOffloads|tunUSO) == nil {
+		return true, nil
+	}
+	err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tunOffloads)
+	return false, os.NewSyscallError("TUNSETOFFLOAD", err)
+}
+
+// A TUN is a packet.Device over a TUN descriptor.
+type TUN struct {
+	file *file
+	sys  *kernel
+	mtu  int
+	out  injector
+
+	// Of Read, so of one goroutine:
+	b     *packet.Batch
+	split packet.Splitter
+	buf   []byte
+	fill  func(fd uintptr) bool
+	err   error
+
+	malformed atomic.Uint64
+}
+
+// NewTUN returns the device over f, which OpenTUN made, and owns f from then on.
+// The MTU in bytes is that which the device was given.
+func NewTUN(f *os.File, mtu int) (*TUN, error) {
+	t, err := newTUN(f, mtu, linux())
+	if err != nil {
+		return nil, fmt.Errorf("use %s: %w", f.Name(), err)
+	}
+	return t, nil
+}
+
+func newTUN(f *os.File, mtu int, sys *kernel) (*TUN, error) {
+	fd, err := dup(f)
+	if err != nil {
+		return nil, err
+	}
+	uso, err := checkTUN(fd)
+	unix.Close(fd)
+	if err != nil {
+		return nil, err
+	}
+	file, err := adoptFile(f)
+	if err != nil {
+		return nil, err
+	}
+	t := &TUN{file: file, sys: sys, mtu: mtu, buf: make([]byte, tunReadLen)}
+	t.fill = t.readAll
+	t.out.init(file, sys)
+	t.out.noUDP.Store(!uso)
+	return t, nil
+}
+
+// checkTUN makes sure that fd is a TUN with virtio headers as this package
+// reads them.
+func checkTUN(fd int) (uso bool, err error) {
+	req, err := unix.NewIfreq("")
+	if err != nil {
+		return false, err
+	}
+	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, req); err != nil {
+		return false, os.NewSyscallError("TUNGETIFF", err)
+	}
+	const want = unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR
+	if req.Uint16()&(want|unix.IFF_TAP) != want {
+		return false, errNoVirtio
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, packet.VirtioHeaderLen); err != nil {
+		return false, os.NewSyscallError("TUNSETVNETHDRSZ", err)
+	}
+	return offerOffloads(fd)
+}
+
+// MTU returns the MTU in bytes that NewTUN was told.
+func (t *TUN) MTU() int { return t.mtu }
+
+// Close closes the descriptor; the device goes with it.
+func (t *TUN) Close() error { return t.file.close() }
+
+// Write writes the packets of b, merged where possible. See packet.Device.
+func (t *TUN) Write(b *packet.Batch) error { return t.out.write(b) }
+
+// Read fills b with what the device has: the segments of about one super-packet,
+// or as many single packets as there are. See packet.Device.
+func (t *TUN) Read(b *packet.Batch) error {
+	b.Reset()
+	if t.split.Next(b) {
+		return nil
+	}
+	t.b, t.err = b, nil
+	err := t.file.read(t.fill)
+	t.b = nil
+	if err != nil {
+		return err
+	}
+	return t.err
+}
+
+// readAll reads until there is nothing more or the batch has enough, and
+// reports whether Read can return.
+func (t *TUN) readAll(fd uintptr) bool {
+	for t.b.Free() > packet.SlabSize/2 && t.b.Len() < packet.MaxPackets {
+		n, errno := t.sys.read(int(fd), t.buf)
+		switch {
+		case errno == unix.EINTR:
+			continue
+		case errno == unix.EAGAIN:
+			return t.b.Len() > 0
+		case errno != 0:
+			t.err = fmt.Errorf("read %s: %w", t.file.f.Name(), errno)
+			return true
+		case n <= packet.VirtioHeaderLen:
+			continue
+		}
+		h := packet.ParseVirtioHeader(t.buf)
+		if t.split.Start(h, t.buf[packet.VirtioHeaderLen:n]) != nil {
+			t.malformed.Add(1)
+			continue
+		}
+		if t.split.Next(t.b) {
+			return true
+		}
+	}
+	return true
+}

@@ -1,0 +1,114 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// Changes come in crowds: an interface that comes up gets its addresses
+	// and routes one by one. So many follow each other within settle; after
+	// mostly one does not wait longer.
+	settle = 300 * time.Millisecond
+	mostly = 2 * time.Second
+)
+
+// WatchNetwork calls changed after addresses or routes of the host have changed,
+// once for changes that follow each other closely, and not when all is as before
+// at the end of it: a router advertisement that only renews lifetimes is no
+// change. The calls come from one goroutine. WatchNetwork returns nil when ctx
+// ends, else the reason why it cannot watch.
+func WatchNetwork(ctx context.Context, changed func()) error {
+	if err := watchNetwork(ctx, changed); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("watch the host's network: %w", err)
+	}
+	return nil
+}
+
+func watchNetwork(ctx context.Context, changed func()) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	const groups = unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		unix.Close(fd)
+		return os.NewSyscallError("bind", err)
+	}
+	f := os.NewFile(uintptr(fd), "rtnetlink")
+	defer f.Close()
+	defer context.AfterFunc(ctx, func() { f.Close() })()
+
+	before, err := snapshot()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 64<<10)
+	for {
+		f.SetReadDeadline(time.Time{})
+		if err := awaitNews(f, buf); err != nil {
+			return err
+		}
+		for latest := time.Now().Add(mostly); time.Now().Before(latest); {
+			f.SetReadDeadline(time.Now().Add(settle))
+			err := awaitNews(f, buf)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+		}
+		after, err := snapshot()
+		if err != nil {
+			return err
+		}
+		if !maps.Equal(before, after) {
+			before = after
+			changed()
+		}
+	}
+}
+
+// awaitNews waits for any message. One that was lost for lack of space is news
+// just as well (netlink(7), ENOBUFS).
+func awaitNews(f *os.File, buf []byte) error {
+	_, err := f.Read(buf)
+	if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EINTR) {
+		return nil
+	}
+	return err
+}
+
+// snapshot returns what counts of the host's addresses and routes: where packets
+// go and what they are sent from, without lifetimes.
+func snapshot() (map[string]bool, error) {
+	s := make(map[string]bool)
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		// An address that is tentative or deprecated is not used as source.
+		usable := a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DEPRECATED|unix.IFA_F_DADFAILED) == 0
+		s[fmt.Sprint("address ", a.LinkIndex, " ", a.IPNet, " ", usable)] = true
+	}
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	for _, r := range routes {
+		if r.Flags&unix.RTM_F_CLONED != 0 {
+			continue // a cached path MTU
+		}
+		s[fmt.Sprint("route ", r.Table, " ", r.Dst, " ", r.Gw, " ", r.Via, " ", r.LinkIndex, " ", r.Priority, " ", r.Src, " ", r.Type, " ", r.MultiPath)] = true
+	}
+	return s, nil
+}
