@@ -1,0 +1,27 @@
+// Package launcher gets hold of a program's traffic and looks after the
+// program's life. It is the only part of adit, with link, that makes raw system
+// calls.
+//
+// Three processes, all the same executable:
+//
+//	shell ─► front          Run: words, tty, signals, stop and continue, exit status
+//	           └─► engine   own process group: keys, UDP socket, TUN, netstack; reaps
+//	                 └─► stage ─exec─► the command, in the front's process group
+//
+// The front is what the shell sees. The engine holds everything that matters
+// and has no terminal. The stage is born in new user, network and mount
+// namespaces, furnishes them, hands the device to the engine and becomes the
+// command by execve, which is therefore a child with the pid, the terminal and
+// the wait status that it would have without adit.
+//
+// The map of the files:
+//
+//	options.go   what Run is asked and what it answers
+//	front*.go    the front: starting the engine, signals, job control, the end
+//	engine*.go   the engine: opening the tunnel, the child's life
+//	stage*.go    inside the namespaces: links, /etc, descriptors, privileges
+//	wire.go      the messages between the three
+//	mode.go      the table of modes; probe.go and hints.go: what works, and what to type
+//	lock.go      one key, one tunnel; the last time stamp
+//	ignored*.go  which signals the caller had ignored
+package launcher

@@ -1,0 +1,232 @@
+package launcher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"adit/config"
+
+	"golang.org/x/sys/unix"
+)
+
+// An engine is the process between the command and the network.
+type engine struct {
+	l    *launch
+	cfg  *config.Config
+	log  *slog.Logger
+	exit closers // what to close at the end, in reverse
+
+	reportMu sync.Mutex // guards reports
+	reports  *json.Encoder
+	control  net.Conn
+
+	// starting is the context of everything before the command runs. cancel
+	// ends it with a cause, an abort; afterwards it does nothing.
+	starting context.Context
+	cancel   context.CancelCauseFunc
+
+	stage *stage
+	child *child
+}
+
+// An abort is the cause of a start that was given up because of a signal to
+// the front, or, with signal 0, because the front is gone.
+type abort struct{ signal syscall.Signal }
+
+func (a abort) Error() string { return fmt.Sprintf("given up: %v", a.signal) }
+
+// engineMain is the engine's main: args are the numbers of the control socket
+// and of the log's pipe.
+func engineMain(args []string) {
+	if len(args) != 2 {
+		os.Exit(CodeFailed)
+	}
+	e, err := newEngine(args[0], args[1])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "adit: engine: %v\n", err)
+		os.Exit(CodeFailed)
+	}
+	if err := e.run(); err != nil {
+		e.reportFailure(err)
+	}
+	e.exit.Close()
+	os.Exit(0)
+}
+
+// newEngine takes the launch from the control socket.
+func newEngine(control, logPipe string) (*engine, error) {
+	controlFD, err1 := strconv.Atoi(control)
+	logFD, err2 := strconv.Atoi(logPipe)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	unix.CloseOnExec(controlFD)
+	unix.CloseOnExec(logFD)
+	f := os.NewFile(uintptr(controlFD), "front")
+	c, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		return nil, err
+	}
+	// The front passes on what is meant for the command. What is sent to every
+	// adit process, as killall does, must not end the engine under it.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT,
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTSTP)
+	// Orphans of the command are reaped here, and known here.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, os.NewSyscallError("prctl", err)
+	}
+	e := &engine{control: c, reports: json.NewEncoder(c), l: new(launch)}
+	orders := json.NewDecoder(c)
+	if err := orders.Decode(e.l); err != nil {
+		return nil, fmt.Errorf("read the launch: %w", err)
+	}
+	e.log = NewLogger(os.NewFile(uintptr(logFD), "log"), e.l.LogFormat, slog.Level(e.l.LogLevel))
+	if e.cfg, err = e.l.config(); err != nil {
+		return nil, err
+	}
+	e.starting, e.cancel = context.WithCancelCause(context.Background())
+	e.child = newChild(e.report)
+	go e.takeOrders(orders)
+	return e, nil
+}
+
+func (e *engine) report(r report) {
+	e.reportMu.Lock()
+	defer e.reportMu.Unlock()
+	e.reports.Encode(r)
+}
+
+func (e *engine) warn(text string) { e.report(report{Event: eventWarning, Text: text}) }
+
+// reportFailure tells the front that the command was not started, and why.
+func (e *engine) reportFailure(err error) {
+	var a abort
+	if errors.As(err, &a) {
+		e.report(report{Event: eventFailed, Code: CodeFailed, Signal: a.signal, Text: err.Error()})
+		return
+	}
+	var f *Error
+	if !errors.As(err, &f) {
+		f = failed(err)
+	}
+	e.report(report{Event: eventFailed, Code: f.Code, Text: f.Error(), Hints: f.Hints})
+}
+
+// takeOrders does what the front says until the front is gone; then it ends the
+// command, and the engine with it.
+func (e *engine) takeOrders(orders *json.Decoder) {
+	for {
+		var o order
+		if err := orders.Decode(&o); err != nil {
+			e.cancel(abort{})
+			e.child.end(e.l.StopTimeout)
+			return
+		}
+		if !e.child.signal(o.Signal) && endsByDefault(o.Signal) {
+			e.cancel(abort{o.Signal})
+		}
+	}
+}
+
+// endsByDefault reports whether sig ends a process that has not asked otherwise
+// (signal(7)).
+func endsByDefault(sig syscall.Signal) bool {
+	switch sig {
+	case unix.SIGCHLD, unix.SIGCONT, unix.SIGURG, unix.SIGWINCH,
+		unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
+		return false
+	}
+	return true
+}
+
+// run opens everything, starts the command and waits for its end. Its error is
+// a command that was not started.
+func (e *engine) run() error {
+	ctx := e.starting
+	lock, err := lockKey(e.cfg.PrivateKey.Public())
+	if err != nil {
+		return err
+	}
+	e.exit.add(lock)
+	if e.stage, err = startStage(e.l, e.cfg); err != nil {
+		return err
+	}
+	// Only now: of a process that is not dumpable the namespaces of a child
+	// could not be given their mappings (capture.md A).
+	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	e.leaveTerminal()
+	e.child.watch(e.stage.pid)
+	defer e.stage.close()
+
+	t, err := openTunnel(ctx, e, lock)
+	if err != nil {
+		e.stage.kill()
+		return firstCause(ctx, err)
+	}
+	e.exit.add(t)
+	if err := t.waitReady(ctx); err != nil {
+		e.stage.kill()
+		return firstCause(ctx, err)
+	}
+	e.report(report{Event: eventReady})
+	pid, err := e.stage.release(e.child)
+	if err != nil {
+		e.stage.kill()
+		return firstCause(ctx, err)
+	}
+	e.report(report{Event: eventStarted, PID: pid})
+	end := e.child.wait()
+	e.nameLeftovers()
+	e.report(end)
+	return nil
+}
+
+// firstCause returns why ctx was ended, if it was, else err: what fails after
+// an abort fails because of it.
+func firstCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// leaveTerminal gives up the descriptors that were for the command, and all
+// that the caller had left open for it. Our own last words, a panic's, go to
+// the log.
+func (e *engine) leaveTerminal() {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	for fd := range 3 {
+		unix.Dup3(null, fd, 0)
+	}
+	unix.Close(null)
+	closeInherited(-1)
+}
+
+// nameLeftovers says which processes of the command are still there: with the
+// engine their network ends.
+func (e *engine) nameLeftovers() {
+	pids := strangers()
+	if len(pids) == 0 {
+		return
+	}
+	text := "these processes of the command still run and lose their network:"
+	for _, pid := range pids {
+		if name, _, _, ok := procStat(pid); ok {
+			text += fmt.Sprintf(" %s (%d)", name, pid)
+		}
+	}
+	e.warn(text)
+}

@@ -1,0 +1,145 @@
+package launcher
+
+import (
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A child is the life of the command as the engine, its parent, sees it. Its
+// methods are safe for concurrent use.
+type child struct {
+	report func(report)
+
+	mu      sync.Mutex     // guards what follows
+	pid     int            // the process that is or becomes the command; 0 before
+	running bool           // it has become the command
+	ends    map[int]report // how those children ended that may prove to be the command
+	reaped  sync.Cond      // ends has grown; its lock is mu
+}
+
+func newChild(f func(report)) *child {
+	c := &child{report: f, ends: make(map[int]report)}
+	c.reaped.L = &c.mu
+	return c
+}
+
+// watch begins to reap: pid, which becomes the command, and whatever comes to
+// the engine as the subreaper.
+func (c *child) watch(pid int) {
+	c.mu.Lock()
+	c.pid = pid
+	c.mu.Unlock()
+	go c.reap()
+}
+
+// takeOver says that not the stage but its child pid becomes the command; 0 says
+// nothing. pid must not have been told to go on yet.
+func (c *child) takeOver(pid int) {
+	if pid == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pid = pid
+}
+
+// started says that the process has become the command: signals reach it now.
+func (c *child) started() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running = true
+	return c.pid
+}
+
+// reap waits for every child in turn until there is none.
+func (c *child) reap() {
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, unix.WUNTRACED|unix.WCONTINUED, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		c.changed(pid, ws)
+	}
+}
+
+// changed is told of every change of state of a child.
+func (c *child) changed(pid int, ws unix.WaitStatus) {
+	switch {
+	case ws.Exited():
+		c.ended(pid, report{Event: eventExit, PID: pid, Code: ws.ExitStatus()})
+	case ws.Signaled():
+		c.ended(pid, report{Event: eventExit, PID: pid, Code: 128 + int(ws.Signal()), Signal: ws.Signal()})
+	case !c.is(pid):
+	case ws.Stopped():
+		c.report(report{Event: eventStopped, PID: pid, Signal: ws.StopSignal()})
+	case ws.Continued():
+		// The front follows, whoever continued the command.
+		unix.Kill(os.Getppid(), unix.SIGCONT)
+		c.report(report{Event: eventContinued, PID: pid})
+	}
+}
+
+func (c *child) is(pid int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return pid == c.pid && c.running
+}
+
+// ended keeps the end of a child for wait. Before the command runs any child
+// may prove to be it: a command can end before we have heard that it began.
+func (c *child) ended(pid int, end report) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if pid == c.pid || !c.running {
+		c.ends[pid] = end
+		c.reaped.Broadcast()
+	}
+}
+
+// wait waits for the end of the command and returns it.
+func (c *child) wait() report {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if end, ok := c.ends[c.pid]; ok {
+			return end
+		}
+		c.reaped.Wait()
+	}
+}
+
+// signal sends sig to the command and reports whether it runs.
+func (c *child) signal(sig syscall.Signal) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.running {
+		return false
+	}
+	if _, ended := c.ends[c.pid]; !ended { // until then its pid is not another's
+		unix.Kill(c.pid, sig)
+	}
+	return true
+}
+
+// end ends the command and all that it has left: TERM, and KILL to what is
+// still there after timeout.
+func (c *child) end(timeout time.Duration) {
+	c.toAll(unix.SIGTERM)
+	c.toAll(unix.SIGCONT)
+	time.AfterFunc(timeout, func() { c.toAll(unix.SIGKILL) })
+}
+
+func (c *child) toAll(sig syscall.Signal) {
+	c.signal(sig)
+	for _, pid := range strangers() {
+		unix.Kill(pid, sig)
+	}
+}

@@ -1,0 +1,138 @@
+package launcher
+
+import (
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// catchSignals makes every signal that has a meaning for the command come to
+// the returned channel instead of ending or stopping this process. Signals that
+// the caller had ignored stay ignored. The handlers end with execve, so nothing
+// of this reaches the command.
+//
+// SIGCHLD is among them for the orphans that come to us as their subreaper.
+func (f *front) catchSignals() <-chan os.Signal {
+	// Room for a burst of each kind: Notify does not wait.
+	c := make(chan os.Signal, 64)
+	ignored := ignoredSignals()
+	for sig := syscall.Signal(1); sig < 32; sig++ {
+		switch sig {
+		case unix.SIGKILL, unix.SIGSTOP, // cannot be caught
+			unix.SIGURG,                                                       // Go's own preemption
+			unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, // our own faults
+			unix.SIGPROF, unix.SIGWINCH, unix.SIGPIPE, unix.SIGTTOU:
+			continue
+		}
+		if ignored&(1<<sig) == 0 {
+			signal.Notify(c, sig)
+		}
+	}
+	return c
+}
+
+// passSignals gives to the command what was meant for it. What the terminal
+// sends goes to the whole foreground process group, the command's too, so it is
+// not sent twice. It runs until the process ends.
+func (f *front) passSignals(c <-chan os.Signal) {
+	for s := range c {
+		sig := s.(syscall.Signal)
+		switch sig {
+		case unix.SIGCHLD:
+			continue
+		case unix.SIGINT, unix.SIGQUIT:
+			if f.commandRuns() && inForeground() {
+				continue
+			}
+		case unix.SIGTSTP, unix.SIGTTIN:
+			// If it stops the command, the engine says so and we follow.
+			if inForeground() || sig == unix.SIGTTIN {
+				continue
+			}
+		}
+		f.order(order{Signal: sig})
+	}
+}
+
+// stopLike stops this process because the command, pid, has been stopped: the
+// shell is to see of us what it would see of the command. Whoever continues us
+// continues the command, by passSignals; and the engine continues us should
+// the command alone have been continued.
+func (f *front) stopLike(pid int) {
+	if _, state, _, ok := procStat(pid); ok && state == 'T' {
+		unix.Kill(os.Getpid(), unix.SIGSTOP)
+	}
+}
+
+func (f *front) commandRuns() bool { return f.commandPID() != 0 }
+
+// inForeground reports whether this process is in the foreground process group
+// of its controlling terminal, and so gets the terminal's signals.
+func inForeground() bool {
+	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(tty)
+	group, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
+// engineLost ends the command after the engine has died without a word. The
+// command has no network any more: its device went with the engine. As the
+// subreaper we are its parent now.
+func (f *front) engineLost() (Result, error) {
+	unix.Wait4(f.engine, nil, 0, nil)
+	if f.commandPID() != 0 {
+		f.endCommand()
+	}
+	return Result{}, failed(errEngineLost)
+}
+
+func (f *front) setCommand(pid int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.command = pid
+}
+
+func (f *front) commandPID() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.command
+}
+
+// errEngineLost says that the engine died without reporting an end.
+var errEngineLost = errors.New("the engine ended unexpectedly: the command has lost its network and was ended")
+
+// endCommand sends TERM to every process that came to us as its subreaper, and
+// KILL to what is left after the time for stopping.
+func (f *front) endCommand() {
+	timeout := f.o.StopTimeout
+	if timeout == 0 {
+		timeout = DefaultStopTimeout
+	}
+	killer := time.AfterFunc(timeout, func() {
+		for _, pid := range strangers() {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	})
+	defer killer.Stop()
+	for _, pid := range strangers() {
+		unix.Kill(pid, unix.SIGTERM)
+		unix.Kill(pid, unix.SIGCONT)
+	}
+	command := f.commandPID()
+	for {
+		pid, err := unix.Wait4(-1, nil, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || pid == command {
+			return
+		}
+	}
+}

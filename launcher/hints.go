@@ -1,0 +1,134 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A blocker is a layer of the system that can forbid user namespaces, how to
+// recognise it, and what to type. The table is capture's: each row names the
+// file that tells.
+type blocker struct {
+	name  string
+	found func(m *machine) bool
+	hints func(m *machine) []string
+}
+
+// A machine is what the blockers are recognised by; tests make their own.
+type machine struct {
+	read func(path string) string // content of a file, trimmed; "" when it cannot be read
+	stat func(path string) bool
+	exe  string
+}
+
+func thisMachine() *machine {
+	return &machine{
+		read: func(path string) string {
+			b, _ := os.ReadFile(path)
+			return strings.TrimRight(string(b), "\n\x00")
+		},
+		stat: func(path string) bool { _, err := os.Stat(path); return err == nil },
+		exe:  "adit",
+	}
+}
+
+const (
+	allowOnce = "adit setup apparmor --print | sudo sh"
+	dockerRun = "docker run --security-opt seccomp=unconfined …"
+)
+
+// blockers are in the order of asking: what is certain first.
+var blockers = []blocker{
+	{
+		name:  "the kernel has no user namespaces (CONFIG_USER_NS)",
+		found: func(m *machine) bool { return !m.stat("/proc/self/ns/user") },
+		hints: func(*machine) []string { return nil },
+	},
+	{
+		name:  "user.max_user_namespaces is 0",
+		found: func(m *machine) bool { return m.read("/proc/sys/user/max_user_namespaces") == "0" },
+		hints: func(*machine) []string { return []string{"sudo sysctl -w user.max_user_namespaces=10000"} },
+	},
+	{
+		name:  "user.max_net_namespaces is 0",
+		found: func(m *machine) bool { return m.read("/proc/sys/user/max_net_namespaces") == "0" },
+		hints: func(*machine) []string { return []string{"sudo sysctl -w user.max_net_namespaces=10000"} },
+	},
+	{
+		name:  "user.max_mnt_namespaces is 0",
+		found: func(m *machine) bool { return m.read("/proc/sys/user/max_mnt_namespaces") == "0" },
+		hints: func(*machine) []string { return []string{"sudo sysctl -w user.max_mnt_namespaces=10000"} },
+	},
+	{
+		name:  "kernel.unprivileged_userns_clone is 0",
+		found: func(m *machine) bool { return m.read("/proc/sys/kernel/unprivileged_userns_clone") == "0" },
+		hints: func(*machine) []string { return []string{"sudo sysctl -w kernel.unprivileged_userns_clone=1"} },
+	},
+	{
+		name: "AppArmor restricts user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)",
+		found: func(m *machine) bool {
+			return m.read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1"
+		},
+		hints: func(*machine) []string { return []string{"allow it for this program only: " + allowOnce} },
+	},
+	{
+		name: "the container's seccomp profile forbids user namespaces",
+		found: func(m *machine) bool {
+			return seccompFiltered(m) && (m.stat("/.dockerenv") || m.stat("/run/.containerenv"))
+		},
+		hints: func(*machine) []string { return []string{"start the container with: " + dockerRun} },
+	},
+	{
+		name:  "a seccomp filter of the caller forbids user namespaces",
+		found: seccompFiltered,
+		hints: func(*machine) []string { return nil },
+	},
+	{
+		name:  "in a chroot the kernel forbids user namespaces",
+		found: func(m *machine) bool { return inChroot() },
+		hints: func(*machine) []string { return nil },
+	},
+}
+
+func seccompFiltered(m *machine) bool {
+	for line := range strings.Lines(m.read("/proc/self/status")) {
+		if mode, ok := strings.CutPrefix(line, "Seccomp:"); ok {
+			return strings.TrimSpace(mode) == "2"
+		}
+	}
+	return false
+}
+
+// inChroot reports whether / is not the root of this process's mount namespace:
+// in mountinfo the root is then not mounted at "/".
+func inChroot() bool {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == "/" {
+			return false
+		}
+	}
+	return true
+}
+
+// usernsRefused explains that the attempt to make the namespaces failed with
+// err: the layer that said no, and what to type.
+func usernsRefused(m *machine, what string, err error) *Error {
+	for _, b := range blockers {
+		if b.found(m) {
+			return failed(fmt.Errorf("mode namespace: %s: %s: %w", b.name, what, rootCause(err)), b.hints(m)...)
+		}
+	}
+	text := fmt.Errorf("mode namespace: user namespaces are not permitted here: %s: %w", what, rootCause(err))
+	if errors.Is(err, unix.ENOSPC) {
+		text = fmt.Errorf("mode namespace: no more user namespaces: they are nested more than 32 deep or the user's quota is used up: %s: %w", what, rootCause(err))
+	}
+	return failed(text, "adit doctor")
+}

@@ -1,0 +1,119 @@
+package launcher
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"adit/wg"
+
+	"golang.org/x/sys/unix"
+)
+
+// A keyLock is held while a key is in use: the same key twice would make the
+// peer send now to the one and now to the other. Its file keeps the time stamp
+// of the last initiation, so that a clock that was set back does not lock us
+// out (the peer takes only later ones, whitepaper §5.1).
+type keyLock struct {
+	mu sync.Mutex
+	f  *os.File
+}
+
+// timestampLen is the length of a TAI64N label.
+const timestampLen = 12
+
+// lockKey takes the lock of the key whose public part is given. The file's name
+// is a hash, so that it tells nobody who the tunnel's peer is.
+func lockKey(public wg.PublicKey) (*keyLock, error) {
+	dir, err := runtimeDir()
+	if err != nil {
+		return nil, failed(err)
+	}
+	sum := sha256.Sum256(append([]byte("adit key lock "), public[:]...))
+	path := filepath.Join(dir, "key-"+hex.EncodeToString(sum[:8]))
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, failed(fmt.Errorf("open %s: %w", path, err))
+	}
+	f := os.NewFile(uintptr(fd), path)
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, failed(fmt.Errorf("lock %s: %w", path, err))
+		}
+		return nil, failed(fmt.Errorf("the key %s is in use by another adit run: the peer would send now to the one and now to the other", public.Short()),
+			"end the other one first, or give this one a key of its own: adit genkey")
+	}
+	return &keyLock{f: f}, nil
+}
+
+// last returns the stored time stamp, zero if there is none.
+func (k *keyLock) last() (ts [timestampLen]byte) {
+	k.f.ReadAt(ts[:], 0)
+	return ts
+}
+
+// save stores the time stamp of an initiation.
+func (k *keyLock) save(ts [timestampLen]byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.f.WriteAt(ts[:], 0)
+}
+
+// Close gives the lock back.
+func (k *keyLock) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.f.Close()
+}
+
+// runtimeDir returns the directory of our runtime files, and makes it:
+// $XDG_RUNTIME_DIR/adit, else /run/adit for root, else /tmp/adit-UID. It must be
+// ours, not a link, and closed to others: in /tmp anybody could have made it.
+func runtimeDir() (string, error) {
+	uid := os.Getuid()
+	var candidates []string
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		candidates = append(candidates, filepath.Join(dir, "adit"))
+	}
+	if uid == 0 {
+		candidates = append(candidates, "/run/adit")
+	}
+	candidates = append(candidates, "/tmp/adit-"+strconv.Itoa(uid))
+	var first error
+	for _, dir := range candidates {
+		err := ownDir(dir, uid)
+		if err == nil {
+			return dir, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return "", fmt.Errorf("make a directory for runtime files: %w", first)
+}
+
+// ownDir makes dir unless it is there, and checks it.
+func ownDir(dir string, uid int) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return &os.PathError{Op: "lstat", Path: dir, Err: err}
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return fmt.Errorf("%s is not a directory", dir)
+	case int(st.Uid) != uid:
+		return fmt.Errorf("%s belongs to user %d", dir, st.Uid)
+	case st.Mode&0o077 != 0:
+		return fmt.Errorf("%s is open to other users", dir)
+	}
+	return nil
+}

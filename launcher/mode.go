@@ -1,0 +1,120 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// A mode is one way of getting hold of a program's traffic; the table below is
+// in the order in which --mode auto tries them, strongest first.
+type mode struct {
+	name   string
+	covers string
+	probe  func(context.Context) (detail string, err error) // a real attempt; err is an *Error
+}
+
+// modes is the table of modes.
+var modes = []mode{
+	{
+		name:   "namespace",
+		covers: "everything: any program, TCP, UDP, ICMP, names, IPv4 and IPv6",
+		probe:  probeNamespace,
+	},
+	{name: "seccomp", covers: "TCP, UDP and names of any program", probe: notYet("seccomp")},
+	{name: "preload", covers: "TCP and names of dynamically linked programs", probe: notYet("preload")},
+}
+
+// ErrNotYet is the cause of a refusal of a mode that this version does not have.
+var ErrNotYet = errors.New("this version does not have it yet")
+
+func notYet(name string) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) {
+		return "", failed(fmt.Errorf("mode %s: %w", name, ErrNotYet))
+	}
+}
+
+// chooseMode returns the name of the mode to use. For auto, that is the one
+// mode there is so far; whether it works is found out by using it.
+func chooseMode(o *Options) (string, error) {
+	switch m := o.Config.Options.Mode; m {
+	case "", "auto", "namespace":
+		return "namespace", nil
+	case "seccomp", "preload":
+		return "", failed(fmt.Errorf("mode %s: %w", m, ErrNotYet), "adit run --mode=namespace -c wg0.conf -- "+firstWord(o.Argv))
+	default:
+		return "", failed(fmt.Errorf("mode %q is not one of auto, namespace, seccomp, preload", m))
+	}
+}
+
+func firstWord(argv []string) string {
+	if len(argv) == 0 {
+		return "curl https://example.com"
+	}
+	return argv[0]
+}
+
+// A ModeReport says whether a mode works here.
+type ModeReport struct {
+	Mode   string   // its name
+	Covers string   // what of a program's traffic it carries
+	Works  bool     // by a real attempt
+	Detail string   // how: "tun", or "veth: /dev/net/tun: permission denied"
+	Reason string   // why not, naming the layer that said no
+	Hints  []string // what to type
+}
+
+// Probe tries every mode on this machine and reports, strongest first.
+func Probe(ctx context.Context) []ModeReport {
+	var reports []ModeReport
+	for _, m := range modes {
+		r := ModeReport{Mode: m.name, Covers: m.covers}
+		detail, err := m.probe(ctx)
+		r.Detail, r.Works = detail, err == nil
+		if err != nil {
+			r.Reason = err.Error()
+			var e *Error
+			if errors.As(err, &e) {
+				r.Hints = e.Hints
+			}
+		}
+		reports = append(reports, r)
+	}
+	return reports
+}
+
+// Main runs this process as what it was started for, if that is one of adit's
+// own processes, and then does not return. Otherwise it reports false at once.
+// The program's main calls it first, with os.Args.
+func Main(args []string) bool {
+	if len(args) == 0 {
+		return false
+	}
+	switch args[0] {
+	case engineName:
+		engineMain(args[1:])
+	case stageName:
+		stageMain(args[1:])
+	case innerName:
+		innerMain(args[1:])
+	case probeName:
+		probeMain(args[1:])
+	default:
+		return false
+	}
+	panic("BUG: a process of adit's own returned")
+}
+
+// closers closes in the reverse order of opening.
+type closers []io.Closer
+
+func (c *closers) add(x io.Closer) { *c = append(*c, x) }
+
+func (c *closers) Close() error {
+	for i := len(*c) - 1; i >= 0; i-- {
+		(*c)[i].Close()
+	}
+	*c = nil
+	return nil
+}

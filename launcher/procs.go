@@ -1,0 +1,101 @@
+package launcher
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// childrenOf returns the pids of the processes whose parent is pid, zombies
+// left out. It reads /proc: the list may be old when it is used, but a child of
+// our own stays ours until we have waited for it.
+func childrenOf(pid int) []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var children []int
+	for _, e := range entries {
+		n, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if _, state, parent, ok := procStat(n); ok && parent == pid && state != 'Z' {
+			children = append(children, n)
+		}
+	}
+	return children
+}
+
+// strangers returns those children of this process that live in another network
+// namespace: what the command has left us, and not what our own caller had
+// started before it became adit by exec.
+func strangers() []int {
+	ours, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return nil
+	}
+	var out []int
+	for _, pid := range childrenOf(os.Getpid()) {
+		// A process in another user namespace does not even let us look.
+		if theirs, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/net"); err != nil || theirs != ours {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// procStat returns name, state and parent of a process (proc(5), /proc/PID/stat).
+func procStat(pid int) (name string, state byte, parent int, ok bool) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", 0, 0, false
+	}
+	// The name is in parentheses and may itself contain any character.
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || end < open {
+		return "", 0, 0, false
+	}
+	fields := strings.Fields(string(b[end+1:]))
+	if len(fields) < 2 {
+		return "", 0, 0, false
+	}
+	parent, err = strconv.Atoi(fields[1])
+	return string(b[open+1 : end]), fields[0][0], parent, err == nil
+}
+
+// openDescriptors returns the numbers of this process's open descriptors from 3
+// on that are not close-on-exec, and so came from the caller.
+func openDescriptors() []int {
+	dir, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	var fds []int
+	for _, name := range names {
+		fd, err := strconv.Atoi(name)
+		if err != nil || fd < 3 {
+			continue
+		}
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err == nil && flags&unix.FD_CLOEXEC == 0 {
+			fds = append(fds, fd)
+		}
+	}
+	return fds
+}
+
+// closeInherited closes the caller's descriptors from 3 on, but for keep. Ours
+// are close-on-exec, which tells them apart.
+func closeInherited(keep int) {
+	for _, fd := range openDescriptors() {
+		if fd != keep {
+			unix.Close(fd)
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// stageMain is the stage's main: args are the number of the socket to the
+// engine and the command.
+//
+// It runs in the new namespaces with stageCaps as the caller's user. Its
+// duties, in this order:
+//
+//  1. keep to one thread: capabilities and execve belong to threads
+//  2. take the configuration from the engine
+//  3. furnish the network: lo, the device, addresses, routes
+//  4. furnish the file system: /etc, masks over resolver sockets
+//  5. hand the device and the DNS sockets to the engine
+//  6. where the command is uid 0: start the inner stage and leave the rest to it
+//  7. wait for the engine's word
+//  8. close what the command must not inherit, forbid AF_VSOCK, drop everything
+//  9. execve
+//
+// Until 9, whatever fails is reported, and the command is not started.
+func stageMain(args []string) {
+	runtime.LockOSThread()
+	sock, argv, err := stageArgs(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "adit: stage: %v\n", err)
+		os.Exit(CodeFailed)
+	}
+	if err := stageRun(sock, argv); err != nil {
+		sock.send(failureReport(err))
+		os.Exit(CodeFailed)
+	}
+	os.Exit(0) // the inner stage becomes the command
+}
+
+func stageArgs(args []string) (*seqpacket, []string, error) {
+	if len(args) == 0 {
+		return nil, nil, errors.New("not for people: it is started by adit run")
+	}
+	fd, err := strconv.Atoi(args[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	unix.CloseOnExec(fd)
+	sock, err := newSeqpacket(fd)
+	return sock, args[1:], err
+}
+
+// A stepError is a step of the stage that failed.
+type stepError struct {
+	step string
+	err  error
+}
+
+func (e *stepError) Error() string { return e.step + ": " + e.err.Error() }
+func (e *stepError) Unwrap() error { return e.err }
+
+// step names what err was about; nil stays nil.
+func step(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &stepError{name, err}
+}
+
+func failureReport(err error) *stageReport {
+	r := &stageReport{Step: "furnish", Text: err.Error()}
+	var s *stepError
+	if errors.As(err, &s) {
+		r.Step, r.Text = s.step, s.err.Error()
+	}
+	errors.As(err, &r.Errno)
+	return r
+}
+
+func stageRun(sock *seqpacket, argv []string) error {
+	var c stageConfig
+	if _, err := sock.receive(&c); err != nil {
+		return step("receive the configuration", err)
+	}
+	cwd, cwdErr := os.Getwd()
+	resolvers := resolverAddresses()
+	report := &stageReport{}
+	device, err := furnishNetwork(&c, report)
+	if err != nil {
+		return err
+	}
+	if err := furnishFiles(&c, report); err != nil {
+		return err
+	}
+	if cwdErr == nil {
+		enterAgain(cwd)
+	}
+	fds := []int{device}
+	if c.Loopback {
+		fds = append(fds, loopbackSockets(resolvers, report)...)
+	}
+	if c.Inner {
+		if report.PID, err = startInner(sock, &c, argv); err != nil {
+			return step("start the inner namespace", err)
+		}
+	}
+	if err := sock.send(report, fds...); err != nil {
+		return step("hand over the device", err)
+	}
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+	if c.Inner {
+		return nil
+	}
+	return becomeCommand(sock, &c, argv)
+}
+
+// becomeCommand waits for the engine's word and executes the command. It
+// returns only if it could not.
+func becomeCommand(sock *seqpacket, c *stageConfig, argv []string) error {
+	var word string
+	if _, err := sock.receive(&word); err != nil || word != wordGo {
+		return step("wait for the tunnel", errors.Join(err, errStageGone))
+	}
+	closeSockets()
+	if err := forbidVsock(); err != nil {
+		return step("forbid AF_VSOCK", err)
+	}
+	if !c.Inner {
+		if err := dropCapabilities(); err != nil {
+			return step("drop capabilities", err)
+		}
+	}
+	restoreIgnored(c.Ignored)
+	if err := sock.send(&stageReport{Step: stepExec}); err != nil {
+		return step(stepExec, err)
+	}
+	err := execute(argv, os.Environ())
+	r := &stageReport{Step: stepExec, Text: argv[0], Errno: unix.EACCES}
+	errors.As(err, &r.Errno)
+	sock.send(r)
+	os.Exit(CodeCannotRun)
+	return nil
+}
+
+// execute is execvp(3): the search in PATH, and the shell for a file that the
+// kernel does not know how to execute.
+func execute(argv, env []string) error {
+	path, err := exec.LookPath(argv[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		if errors.Is(err, exec.ErrNotFound) {
+			return unix.ENOENT
+		}
+		return err
+	}
+	err = syscall.Exec(path, argv, env)
+	if errors.Is(err, unix.ENOEXEC) {
+		return syscall.Exec("/bin/sh", append([]string{"/bin/sh", path}, argv[1:]...), env)
+	}
+	return err
+}
+
+// enterAgain goes back to the working directory by its path: a mount over /etc
+// leaves who stands in it in the old one.
+func enterAgain(cwd string) {
+	if cwd == "/etc" || strings.HasPrefix(cwd, "/etc/") {
+		unix.Chdir(cwd)
+	}
+}
+
+// dropCapabilities gives up every capability of this thread. The bounding set
+// stays: with a capability missing from it, the kernel refuses to execute files
+// that have it as a file capability, ping among them (capture.md A).
+func dropCapabilities() error {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
+	}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	return os.NewSyscallError("capset", unix.Capset(&hdr, &none[0]))
+}

@@ -1,0 +1,175 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"adit/config"
+
+	"golang.org/x/sys/unix"
+)
+
+// A stage is the engine's hold on the process that becomes the command.
+type stage struct {
+	pid  int
+	sock *seqpacket
+}
+
+// stageCaps is what the stage needs in its own namespaces: to make and set up
+// links, packet sockets and mounts, and to bind port 53. It gives all of it up
+// before the command.
+var stageCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_NET_BIND_SERVICE}
+
+// namespaces is what the stage is born into.
+const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWNS
+
+// startStage starts this executable again in new user, network and mount
+// namespaces, in the process group of the front. Its standard descriptors and
+// whatever else the caller left open are passed on.
+func startStage(l *launch, c *config.Config) (*stage, error) {
+	env := append(withoutKeys(os.Environ(), "ADIT_ACTIVE", "ADIT_ADDRESS"),
+		"ADIT_ACTIVE="+l.Mode, "ADIT_ADDRESS="+addressList(c.Addresses))
+	return spawnStage(stageName, l.Argv, env, mappingFor(l.AsRoot), l.PGID)
+}
+
+// spawnStage is startStage and the probe's common part. pgid 0 leaves the
+// process group as it is.
+func spawnStage(name string, argv, env []string, m mapping, pgid int) (*stage, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)
+	if err != nil {
+		return nil, failed(fmt.Errorf("socketpair: %w", err))
+	}
+	unix.CloseOnExec(pair[0])
+	defer unix.Close(pair[1])
+	sys := &syscall.SysProcAttr{
+		Cloneflags:                 namespaces,
+		UidMappings:                m.uids,
+		GidMappings:                m.gids,
+		GidMappingsEnableSetgroups: m.whole,
+		AmbientCaps:                stageCaps,
+		Setpgid:                    pgid != 0,
+		Pgid:                       pgid,
+	}
+	pid, err := syscall.ForkExec("/proc/self/exe", append([]string{name, strconv.Itoa(pair[1])}, argv...),
+		&syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: sys})
+	if err != nil {
+		unix.Close(pair[0])
+		return nil, usernsRefused(thisMachine(), "clone", err)
+	}
+	sock, err := newSeqpacket(pair[0])
+	if err != nil {
+		unix.Kill(pid, unix.SIGKILL)
+		return nil, failed(err)
+	}
+	return &stage{pid: pid, sock: sock}, nil
+}
+
+// withoutKeys returns env without the named variables.
+func withoutKeys(env []string, names ...string) []string {
+	out := make([]string, 0, len(env)+len(names))
+next:
+	for _, kv := range env {
+		for _, name := range names {
+			if strings.HasPrefix(kv, name+"=") {
+				continue next
+			}
+		}
+		out = append(out, kv)
+	}
+	return out
+}
+
+func addressList(prefixes []netip.Prefix) string {
+	var list []string
+	for _, p := range prefixes {
+		list = append(list, p.Addr().String())
+	}
+	return strings.Join(list, ",")
+}
+
+// furnish sends the stage what to make of its namespaces and returns what came
+// out, with the device and the DNS sockets, which are the caller's.
+func (s *stage) furnish(c *stageConfig) (*stageReport, []*os.File, error) {
+	if err := s.sock.send(c); err != nil {
+		return nil, nil, failed(fmt.Errorf("furnish the namespace: %w", err))
+	}
+	var r stageReport
+	files, err := s.sock.receive(&r)
+	if err == nil && r.Step != "" {
+		err = stageFailure(&r)
+	}
+	if err != nil {
+		for _, f := range files {
+			f.Close()
+		}
+		return nil, nil, fmt.Errorf("furnish the namespace: %w", err)
+	}
+	if len(files) != 1+len(r.Sockets) {
+		return nil, nil, fmt.Errorf("BUG: the stage sent %d descriptors for %d sockets", len(files), len(r.Sockets))
+	}
+	return &r, files, nil
+}
+
+// stageFailure makes an error of a report that something failed.
+func stageFailure(r *stageReport) error {
+	var cause error = errors.New(r.Text)
+	if r.Errno != 0 {
+		cause = r.Errno
+	}
+	if r.Errno == unix.EPERM || r.Errno == unix.EACCES {
+		return usernsRefused(thisMachine(), r.Step, cause)
+	}
+	return failed(fmt.Errorf("mode namespace: %s: %w", r.Step, cause), "adit doctor")
+}
+
+// The words of the stage's last message before execve, and of the engine's that
+// lets it go there.
+const (
+	stepExec = "execve"
+	wordGo   = "go"
+)
+
+// release lets the stage become the command and waits until it has, or could
+// not: the socket is close-on-exec, so its end is the success.
+func (s *stage) release(c *child) (int, error) {
+	if err := s.sock.send(wordGo); err != nil {
+		return 0, failed(fmt.Errorf("start the command: %w", err))
+	}
+	executing := false
+	for {
+		var r stageReport
+		_, err := s.sock.receive(&r)
+		switch {
+		case err != nil && executing:
+			return c.started(), nil
+		case err != nil:
+			return 0, failed(errors.New("start the command: the stage ended before it"))
+		case r.Step == stepExec && r.Errno == 0:
+			executing = true
+		default:
+			return 0, execFailure(&r)
+		}
+	}
+}
+
+// execFailure gives a failed execve the status that a shell gives it.
+func execFailure(r *stageReport) error {
+	switch {
+	case r.Step != stepExec:
+		return stageFailure(r)
+	case r.Errno == unix.ENOENT:
+		return &Error{Code: CodeNotFound, Err: fmt.Errorf("%s: command not found", r.Text)}
+	default:
+		return &Error{Code: CodeCannotRun, Err: fmt.Errorf("%s: cannot be executed: %w", r.Text, r.Errno)}
+	}
+}
+
+// kill ends the stage before it has become the command.
+func (s *stage) kill() { unix.Kill(s.pid, unix.SIGKILL) }
+
+func (s *stage) close() { s.sock.close() }

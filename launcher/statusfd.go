@@ -1,0 +1,69 @@
+package launcher
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A statusWriter writes the JSON lines of --status-fd. A nil statusWriter
+// writes nothing.
+type statusWriter struct{ enc *json.Encoder }
+
+// A statusLine is one line of --status-fd.
+type statusLine struct {
+	Event  string    `json:"event"` // mode, ready, handshake, down, exit
+	Time   time.Time `json:"time"`
+	Mode   string    `json:"mode,omitempty"`
+	Peer   string    `json:"peer,omitempty"`
+	PID    int       `json:"pid,omitempty"`
+	Code   *int      `json:"code,omitempty"`
+	Signal int       `json:"signal,omitempty"`
+	Origin string    `json:"origin,omitempty"` // of exit: tool or command
+	Error  string    `json:"error,omitempty"`
+}
+
+func newStatusWriter(fd int) (*statusWriter, error) {
+	if fd < 0 {
+		return nil, nil
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		return nil, fmt.Errorf("--status-fd %d: %w", fd, err)
+	}
+	unix.CloseOnExec(fd)
+	return &statusWriter{json.NewEncoder(os.NewFile(uintptr(fd), "status"))}, nil
+}
+
+// report writes the line that belongs to r, if one does.
+func (s *statusWriter) report(r *report, mode string) {
+	if s == nil {
+		return
+	}
+	line := statusLine{Event: r.Event, Time: time.Now()}
+	switch r.Event {
+	case eventMode:
+		line.Mode = mode
+	case eventHandshake, eventDown:
+		line.Peer = r.Text
+	case eventStarted:
+		line.Event, line.PID = "ready", r.PID
+	default:
+		return
+	}
+	s.enc.Encode(line)
+}
+
+// exit writes the last line: how it ended, and whether the command or adit did.
+func (s *statusWriter) exit(res Result, err error) {
+	if s == nil {
+		return
+	}
+	line := statusLine{Event: "exit", Time: time.Now(), Origin: "command", Code: &res.Code, Signal: int(res.Signal)}
+	if e, ok := err.(*Error); ok {
+		line.Origin, line.Code, line.Error = "tool", &e.Code, e.Error()
+	}
+	s.enc.Encode(line)
+}

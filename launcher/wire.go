@@ -1,0 +1,201 @@
+package launcher
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"adit/config"
+	"adit/wg"
+
+	"golang.org/x/sys/unix"
+)
+
+// The names under which the executable starts itself again. They stand in
+// argv[0], where ps shows them.
+const (
+	engineName = "adit-engine"
+	stageName  = "adit-stage"
+	innerName  = "adit-inner"
+	probeName  = "adit-probe"
+)
+
+// A launch is what the front tells the engine, once: everything.
+type launch struct {
+	Config     config.Config // its keys travel beside it: they do not marshal
+	PrivateKey string
+	Preshared  []string // one per peer
+	Argv       []string
+	Mode       string
+
+	AsRoot      bool
+	StopTimeout time.Duration
+	PcapInner   string
+	PcapOuter   string
+	LogLevel    int
+	LogFormat   string
+
+	PGID    int    // the front's process group, which becomes the command's
+	Ignored uint64 // signals ignored by our caller
+}
+
+func newLaunch(o *Options, mode string) *launch {
+	l := &launch{
+		Config: *o.Config, PrivateKey: o.Config.PrivateKey.Base64(), Argv: o.Argv, Mode: mode,
+		AsRoot: o.AsRoot, StopTimeout: o.StopTimeout,
+		PcapInner: o.PcapInner, PcapOuter: o.PcapOuter,
+		LogLevel: int(o.LogLevel), LogFormat: o.LogFormat,
+		PGID: unix.Getpgrp(), Ignored: ignoredSignals(),
+	}
+	if l.StopTimeout == 0 {
+		l.StopTimeout = DefaultStopTimeout
+	}
+	for _, p := range o.Config.Peers {
+		l.Preshared = append(l.Preshared, p.PresharedKey.Base64())
+	}
+	return l
+}
+
+// config puts the keys back into the configuration.
+func (l *launch) config() (*config.Config, error) {
+	c := &l.Config
+	var err error
+	if c.PrivateKey, err = wg.ParsePrivateKey(l.PrivateKey); err != nil {
+		return nil, err
+	}
+	if len(l.Preshared) != len(c.Peers) {
+		return nil, errors.New("BUG: a launch without a preshared key for every peer")
+	}
+	for i := range c.Peers {
+		if c.Peers[i].PresharedKey, err = wg.ParsePresharedKey(l.Preshared[i]); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// A report is one message from the engine to the front.
+type report struct {
+	Event   string         // see the event constants
+	Text    string         `json:",omitempty"`
+	Code    int            `json:",omitempty"`
+	Signal  syscall.Signal `json:",omitempty"`
+	PID     int            `json:",omitempty"`
+	Hints   []string       `json:",omitempty"`
+	Started bool           `json:",omitempty"` // eventFailed: the command was running
+}
+
+const (
+	eventMode      = "mode"      // Text: the mode and its device
+	eventWaiting   = "waiting"   // Text: for what
+	eventHandshake = "handshake" // Text: with whom
+	eventDown      = "down"      // Text: the peer that no longer answers
+	eventReady     = "ready"     // the command may start
+	eventStarted   = "started"   // PID
+	eventStopped   = "stopped"   // Signal
+	eventContinued = "continued"
+	eventExit      = "exit"    // Code or Signal
+	eventFailed    = "failed"  // Code, Text, Hints
+	eventWarning   = "warning" // Text
+)
+
+// An order is one message from the front to the engine, after the launch.
+type order struct {
+	Signal syscall.Signal // to the command; before it has started: give up
+}
+
+// A stageConfig is what the engine tells the stage: how to furnish the
+// namespaces. It holds no secret.
+type stageConfig struct {
+	Addresses []netip.Prefix
+	Routes    []netip.Prefix
+	MTU       int
+	DNS       []netip.Addr // for resolv.conf
+	Search    []string
+	Loopback  bool // open the sockets on 127.0.0.53 and its like
+	Inner     bool // the command is uid 0: a second user namespace goes around it
+	KeepEtc   bool // writes to /etc must last: bind files instead of an overlay
+	Ignored   uint64
+	PGID      int
+}
+
+// A stageReport is what the stage answers: first how the namespaces came out,
+// with descriptors beside it, and then only if the command could not be started.
+type stageReport struct {
+	Device  string   // "tun" or "veth"
+	NoTUN   string   // why it is not a TUN
+	Sockets []string // the addresses of the DNS sockets that follow the device
+	Notes   []string // for the log
+	PID     int      // of the process that becomes the command, when it is another
+	Step    string   // what failed
+	Errno   syscall.Errno
+	Text    string
+}
+
+// errStageGone is returned by receive when the other end has been closed.
+var errStageGone = errors.New("the stage ended")
+
+// A seqpacket is one end of a SOCK_SEQPACKET pair, over which JSON messages
+// travel with descriptors beside them.
+type seqpacket struct{ c *net.UnixConn }
+
+// maxMessage bounds one message: 1000 routes take less than half.
+const maxMessage = 128 << 10
+
+func newSeqpacket(fd int) (*seqpacket, error) {
+	f := os.NewFile(uintptr(fd), "stage socket")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return &seqpacket{c.(*net.UnixConn)}, nil
+}
+
+func (s *seqpacket) send(v any, fds ...int) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	_, _, err = s.c.WriteMsgUnix(b, oob, nil)
+	return err
+}
+
+// receive waits for a message. The files are close-on-exec.
+func (s *seqpacket) receive(v any) ([]*os.File, error) {
+	b := make([]byte, maxMessage)
+	oob := make([]byte, unix.CmsgSpace(16*4))
+	n, oobn, _, _, err := s.c.ReadMsgUnix(b, oob)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errStageGone
+		}
+		return nil, err
+	}
+	if n == 0 {
+		return nil, errStageGone
+	}
+	var files []*os.File
+	if msgs, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil {
+		for i := range msgs {
+			fds, _ := unix.ParseUnixRights(&msgs[i])
+			for _, fd := range fds {
+				unix.CloseOnExec(fd)
+				files = append(files, os.NewFile(uintptr(fd), fmt.Sprintf("received %d", fd)))
+			}
+		}
+	}
+	return files, json.Unmarshal(b[:n], v)
+}
+
+func (s *seqpacket) close() { s.c.Close() }
