@@ -80,6 +80,7 @@ func TestPeerCarriesATunnelOfItsOwnKind(t *testing.T) {
 	need(t, "curl", "ping")
 	for _, e := range endpoints {
 		t.Run(e.Addr().String(), func(t *testing.T) {
+			w.renewPeer(t)
 			addrs := clientAddresses(someClient)
 			inner := []netip.Prefix{lab.TunnelV4, lab.TunnelV6}
 			c, err := peer.Start("wgclient", peer.Device(w.clients[someClient].Private, 0)+

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,7 +49,7 @@ func outside(m *testing.M) int {
 	binary := os.Getenv(aditVar)
 	if binary == "" {
 		binary = filepath.Join(dir, "adit")
-		if err := build(binary, "adit/cmd/adit", "-trimpath", "-tags", "urfave_cli_no_docs"); err != nil {
+		if err := build(binary, "adit/cmd/adit", "-tags", "urfave_cli_no_docs"); err != nil {
 			fmt.Fprintln(os.Stderr, "e2e: build adit:", err)
 			return 1
 		}
@@ -67,11 +68,18 @@ func inside(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	w, err := newWorld()
+	l, err := lab.Setup()
 	if err != nil {
+		// Not permitted here: skip. Anything else is a bug of the lab.
+		if !errors.Is(err, fs.ErrPermission) {
+			fmt.Fprintln(os.Stderr, "e2e: build the lab:", err)
+			return 1
+		}
 		whyNoLab = err
+	} else if theWorld, err = newWorld(l); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
 	}
-	theWorld = w
 	code := m.Run()
 	reportSkips()
 	return code
@@ -79,7 +87,7 @@ func inside(m *testing.M) int {
 
 // build compiles a package as the Makefile does: static.
 func build(output, pkg string, flags ...string) error {
-	cmd := exec.Command("go", append(append([]string{"build", "-o", output}, flags...), pkg)...)
+	cmd := exec.Command("go", append(append([]string{"build", "-trimpath", "-buildvcs=false", "-o", output}, flags...), pkg)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)

@@ -50,7 +50,15 @@ func serve(name string, requests io.Reader, answers io.Writer) error {
 	if err != nil {
 		return err
 	}
-	dev := device.NewDevice(t, conn.NewDefaultBind(), device.NewLogger(device.LogLevelError, role+": "))
+	// Not device.NewLogger: that one writes to standard output.
+	log := &device.Logger{
+		Verbosef: device.DiscardLogf,
+		Errorf:   func(format string, args ...any) { fmt.Fprintf(os.Stderr, role+": "+format+"\n", args...) },
+	}
+	if os.Getenv("ADIT_E2E_DEBUG") != "" {
+		log.Verbosef = log.Errorf
+	}
+	dev := device.NewDevice(t, conn.NewDefaultBind(), log)
 	defer dev.Close()
 	in := bufio.NewReader(requests)
 	for {
