@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"unicode/utf8"
 
@@ -52,6 +53,10 @@ func readText(r io.Reader) (string, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	switch {
 	case err != nil:
+		var e *fs.PathError
+		if errors.As(err, &e) {
+			err = e.Err // the name is in front already
+		}
 		return "", err
 	case len(raw) > MaxSize:
 		return "", errors.New("is larger than 1 MiB: not a wg-quick file")

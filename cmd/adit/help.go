@@ -1,0 +1,177 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// help is adit help [COMMAND].
+func (a *adit) help(c *cli.Context) error {
+	return a.printHelp(strings.Join(c.Args().Slice(), " "))
+}
+
+func (a *adit) printHelp(command string) error {
+	text, ok := helpTexts[command]
+	if !ok {
+		return msgNoHelp.fail(command)
+	}
+	return a.ui.print(strings.TrimPrefix(text, "\n"))
+}
+
+// helpTexts are by command, "" for the program as a whole. Each ends with a
+// full example. The whole truth is in docs/adit.1.
+var helpTexts = map[string]string{
+	"": `
+usage: adit COMMAND [OPTIONS]
+
+Sends one command through a WireGuard tunnel, without root.
+
+  run [OPTIONS] [--] CMD [ARG...]   one command in a tunnel of its own
+  shell [OPTIONS]                   the same with $SHELL
+  check -c FILE                     what a configuration does, keys hidden
+  doctor                            what works on this machine, and what to type
+  genkey, pubkey, genpsk            keys, as wg makes them
+  setup apparmor                    let adit make user namespaces on Ubuntu
+  completion bash|zsh|fish          a completion script
+  version, help [COMMAND]
+
+adit help COMMAND says more, the manual adit(1) says all.
+
+Example: adit run -c wg0.conf -- curl https://example.com
+`,
+	"run": `
+usage: adit run [OPTIONS] [--] CMD [ARG...]
+
+Runs CMD in a WireGuard tunnel of its own. It and its children see the network
+of the tunnel and no other. Options end at the first word that is none.
+
+  -c, --config FILE|NAME|-  wg-quick file; NAME.conf in ~/.config/adit or
+                            /etc/wireguard; - is standard input
+  --config-fd N             read it from descriptor N
+  --set interface.KEY=VALUE, --set peer[N].KEY=VALUE
+                            override one value of the file
+  --strict                  an ignored or unknown key is an error
+` + tunnelHelp + `  --as-root                 be uid 0 inside
+  --stop-timeout TIME       from TERM to KILL when adit ends the command (10s)
+  --pcap inner=F,outer=F    capture packets, in clear and sealed
+  --status-fd N             write events as JSON lines to descriptor N
+  -v, -vv, -q               say more, everything, only errors
+  --log-format text|json    (text)
+  --log-file FILE           write the log there
+
+The exit status is the command's own, 128+N when signal N killed it; 124 the
+tunnel was not usable in time, 125 adit failed, 126 the command cannot be
+executed, 127 it was not found.
+
+Example: adit run -c wg0.conf --dns 10.0.0.1 -- curl https://example.com
+`,
+	"shell": `
+usage: adit shell [OPTIONS]
+
+Runs $SHELL in a WireGuard tunnel of its own. ADIT_ACTIVE is set inside, for
+the prompt. The options are those of adit run.
+
+Example: adit shell -c wg0.conf
+`,
+	"check": `
+usage: adit check -c FILE [OPTIONS]
+
+Says on standard error which keys of a configuration are ignored and what else
+is odd about it, and prints what is in force, keys hidden.
+
+  -c, --config FILE|NAME|-  wg-quick file; NAME.conf in ~/.config/adit or
+                            /etc/wireguard; - is standard input
+  --config-fd N             read it from descriptor N
+  --set interface.KEY=VALUE, --set peer[N].KEY=VALUE
+                            override one value of the file
+  --strict                  an ignored or unknown key is an error
+` + tunnelHelp + `
+Example: adit check -c wg0.conf --strict
+`,
+	"doctor": `
+usage: adit doctor [-c FILE] [--json]
+
+Tries every mode on this machine and says what works, which layer of the system
+is in the way of the rest, and what to type. The exit status is 1 if none works.
+
+  -c, --config FILE|NAME|-  look at this configuration, too
+  --config-fd N, --set ASSIGNMENT, --strict
+                            as of adit run
+  --json                    print JSON
+
+Example: adit doctor --json
+`,
+	"genkey": `
+usage: adit genkey
+
+Prints a new private key.
+
+Example: (umask 077; adit genkey > key; adit pubkey < key)
+`,
+	"pubkey": `
+usage: adit pubkey
+
+Reads a private key from standard input and prints its public key.
+
+Example: adit pubkey < key
+`,
+	"genpsk": `
+usage: adit genpsk
+
+Prints a new preshared key.
+
+Example: (umask 077; adit genpsk > psk)
+`,
+	"setup": `
+usage: adit setup apparmor --print|--install
+
+Prepares this machine.
+
+Example: adit setup apparmor --print | sudo sh
+`,
+	"setup apparmor": `
+usage: adit setup apparmor --print|--install
+
+Lets this binary, and no other, make user namespaces where AppArmor restricts
+them, as on Ubuntu 23.10 and later. The profile names the binary by its path.
+
+  --print    print a shell script for root that installs the profile
+  --install  install it; only for root
+
+Example: adit setup apparmor --print | sudo sh
+`,
+	"completion": `
+usage: adit completion bash|zsh|fish
+
+Prints a completion script.
+
+Example: adit completion bash > ~/.local/share/bash-completion/completions/adit
+`,
+	"version": `
+usage: adit version [--json]
+
+Prints the version.
+
+Example: adit version --json
+`,
+	"help": `
+usage: adit help [COMMAND]
+
+Prints help.
+
+Example: adit help run
+`,
+}
+
+// tunnelHelp is common to the commands that take tunnelFlags.
+const tunnelHelp = `  --mode auto|namespace     how the traffic is caught (auto: the strongest)
+  --dns IP[,IP...]|host|off nameservers asked through the tunnel; host: the
+                            host's, outside of it (the file's DNS=)
+  --dns-search DOMAIN       (the file's)
+  --mtu N                   (the file's, else from the path)
+  -4, -6                    one family only inside the tunnel
+  --wait handshake|tcp:HOST:PORT|none
+                            when the command may start (handshake)
+  --wait-timeout TIME       how long to wait for that (15s)
+`

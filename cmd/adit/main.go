@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+	"os"
+
+	"adit/launcher"
+)
+
+// version is set by the Makefile.
+var version = "devel"
+
+func main() {
+	// A process of adit's own must not get as far as the options.
+	if launcher.Main(os.Args) {
+		return
+	}
+	a := &adit{
+		ui:     newUI(os.Stdout, os.Stderr, os.Getenv),
+		in:     os.Stdin,
+		getenv: os.Getenv,
+		exe:    os.Executable,
+		launch: launcher.Run,
+		probe:  launcher.Probe,
+		ctx:    context.Background(),
+	}
+	launcher.DieLike(a.main(os.Args))
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"adit/launcher"
+)
+
+// A message is an error that arises in this package: its sentence, and what to
+// type next. Both may have verbs, for the same operands. An operand that is
+// empty makes a hint that uses it useless: the hint is left out.
+type message struct {
+	text  string
+	hints []string
+}
+
+// messages holds every message, for the test that wants to hear each of them.
+var messages []*message
+
+func say(text string, hints ...string) *message {
+	m := &message{text, hints}
+	messages = append(messages, m)
+	return m
+}
+
+// fail returns the error that m and its operands make. Its exit status is 125.
+func (m *message) fail(operands ...any) error { return m.because(nil, operands...) }
+
+// because is fail with a cause, whose text follows m's.
+func (m *message) because(cause error, operands ...any) error {
+	f := &failure{code: launcher.CodeFailed, err: cause, from: m}
+	if text := fill(m.text, operands); m.text != "" && cause != nil {
+		f.err = fmt.Errorf("%s: %w", text, cause)
+	} else if m.text != "" {
+		f.err = errors.New(text)
+	}
+	for _, h := range m.hints {
+		if !usesEmpty(h, operands) {
+			f.hints = append(f.hints, fill(h, operands))
+		}
+	}
+	return f
+}
+
+// fill is fmt.Sprintf for texts whose verbs have explicit numbers.
+func fill(text string, operands []any) string {
+	if !strings.Contains(text, "%[") {
+		return text
+	}
+	return fmt.Sprintf(text, operands...)
+}
+
+// usesEmpty reports whether text has a verb for an operand that is "".
+func usesEmpty(text string, operands []any) bool {
+	for i, o := range operands {
+		if o == "" && strings.Contains(text, fmt.Sprintf("%%[%d]", i+1)) {
+			return true
+		}
+	}
+	return false
+}
+
+// example is the command of hints that have none of the user's own.
+const example = "curl https://example.com"
+
+// Messages name operands by number, %[1]s, so that a hint may use what it needs.
+var (
+	msgNoSubcommand   = say("no command was given", "adit --help")
+	msgUnknownCommand = say("%[1]q is not a command of adit", "adit run -c wg0.conf -- %[2]s", "adit --help")
+	msgCommandLater   = say("command %[1]s: this version does not have it yet", "adit --help")
+	msgOptionLater    = say("option %[1]s: this version does not have it yet", "adit run --help")
+	msgUnknownOption  = say("option %[1]s: there is no such option", "%[2]s --help")
+	msgNoValue        = say("option %[1]s: needs a value", "%[2]s --help")
+	msgNoValueTaken   = say("option %[1]s: takes no value", "%[2]s --help")
+	msgTwoForms       = say("an option was given in two forms: %[1]s", "%[2]s --help")
+	msgBadOption      = say("an option is malformed", "%[1]s --help")
+	msgBadValue       = say("option %[1]s", "%[2]s --help")
+	msgUnexpected     = say("adit %[1]s: %[2]q is one word too many", "adit %[1]s --help")
+	msgNoHelp         = say("there is no help on %[1]q", "adit --help")
+
+	msgNoCMD         = say("no command to run was given", "adit run -c wg0.conf -- "+example)
+	msgForgotC       = say("no configuration was given, and %[1]q looks like one", "adit run -c %[2]s -- %[3]s")
+	msgShellCommand  = say("adit shell takes no command: %[1]q", "adit run -c wg0.conf -- %[2]s")
+	msgNested        = say("option -c: was given %[1]d times: nested tunnels are not there yet", "adit run -c wg0.conf -- "+example)
+	msgNoConfig      = say("no configuration was given", "%[1]s -c wg0.conf", "or: ADIT_CONFIG=wg0.conf %[1]s")
+	msgTwoConfigs    = say("%[1]s and %[2]s exclude each other", "%[3]s --help")
+	msgStdinTerminal = say("option -c: standard input is the terminal, which the command needs", "give the configuration by a pipe or a file: adit run -c - -- "+example+" < wg0.conf")
+	msgConfigFD      = say("option --config-fd: want the number of an open descriptor from 3 on", "adit run --config-fd 3 3< wg0.conf -- "+example)
+	msgContent       = say("ADIT_CONFIG_CONTENT: is neither a configuration nor the base64 of one", "export ADIT_CONFIG_CONTENT=\"$(base64 -w0 wg0.conf)\"")
+	msgBadConfig     = say("", "mend it, then: %[1]s")
+	msgBadSet        = say("", "%[1]s")
+	msgNotFound      = say("", "%[1]s -c %[2]s")
+	msgUnreadable    = say("", "sudo install -D -m 600 -o $(id -u) %[1]s ~/.config/adit/%[2]s")
+	msgBadLog        = say("ADIT_LOG: %[1]q is not a level: want error, warn, info or debug", "ADIT_LOG=debug adit run -c wg0.conf -- "+example)
+	msgLogFile       = say("option --log-file", "adit run --log-file ./adit.log -c wg0.conf -- "+example)
+
+	msgPubkey      = say("pubkey reads a private key from standard input", "adit genkey | adit pubkey")
+	msgSetupWhat   = say("setup what?", "adit setup apparmor --print")
+	msgSetupHow    = say("want one of --print and --install", "adit setup apparmor --print | sudo sh")
+	msgSetupPath   = say("the path of this binary has characters that a profile cannot name safely: %[1]q", "put it elsewhere: sudo install bin/adit /usr/local/bin/adit")
+	msgSetupRoot   = say("only root can install a profile", "sudo %[1]s setup apparmor --install", "or: %[1]s setup apparmor --print | sudo sh")
+	msgSetupWrite  = say("install the profile", "adit setup apparmor --print")
+	msgSetupParser = say("load the profile", "sudo apparmor_parser -r %[1]s")
+	msgShell       = say("%[1]q is not a shell that completion knows", "adit completion bash")
+	msgNoShell     = say("completion for which shell?", "adit completion bash")
+	msgReadStdin   = say("read standard input")
+)
+
+// Warnings and notes of this package.
+const (
+	warnWorldOutput = "the key goes to a file that other users can read: umask 077"
+	noteWorldConfig = "%s: other users can read it: chmod 600 %s"
+)
