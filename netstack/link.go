@@ -1,6 +1,7 @@
 package netstack
 
 import (
+	"encoding/binary"
 	"sync/atomic"
 
 	"adit/packet"
@@ -34,10 +35,31 @@ func (l *link) deliver(pkt []byte) {
 	protocol := gheader.IPv4ProtocolNumber
 	if pkt[0]>>4 == 6 {
 		protocol = gheader.IPv6ProtocolNumber
+		simplifyUnreachable6(pkt)
 	}
 	pb := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(pkt)})
 	(*d).DeliverNetworkPacket(protocol, pb)
 	pb.DecRef()
+}
+
+// simplifyUnreachable6 makes "no route" of every ICMPv6 "unreachable" but "port
+// unreachable", in place. gVisor ignores the other codes, above all "address
+// unreachable", so that a connect would run into its timeout after two minutes
+// instead of failing at once. The price: ENETUNREACH where a kernel would say
+// EHOSTUNREACH or EACCES.
+func simplifyUnreachable6(pkt []byte) {
+	if len(pkt) < ipv6HeaderLen+icmpHeaderLen || pkt[6] != protoICMPv6 {
+		return
+	}
+	icmp := pkt[ipv6HeaderLen:]
+	code := icmp[1]
+	if icmp[0] != icmp6Unreachable || code == packet.UnreachNoRoute6 || code == packet.UnreachPort6 {
+		return
+	}
+	icmp[1] = packet.UnreachNoRoute6
+	// RFC 1624: the sum goes down by the code, so its complement goes up.
+	sum := uint32(binary.BigEndian.Uint16(icmp[2:])) + uint32(code)
+	binary.BigEndian.PutUint16(icmp[2:], uint16(sum+sum>>16))
 }
 
 // WritePackets carries packets of gVisor upstream. gVisor may hold locks of the

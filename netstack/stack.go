@@ -58,6 +58,8 @@ type Stack struct {
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed by closeDevice
+	stopOnce  sync.Once
+	stopped   chan struct{} // closed by Close
 }
 
 // New returns the Stack of a tunnel. Nothing reaches the tunnel before
@@ -86,6 +88,7 @@ func newStack(cfg Config) (*Stack, error) {
 		dns:     cfg.DNS,
 		search:  cfg.Search,
 		closed:  make(chan struct{}),
+		stopped: make(chan struct{}),
 	}
 	if s.mtu == 0 {
 		s.mtu = 1420
@@ -209,20 +212,6 @@ func maskOf(p netip.Prefix) []byte {
 	return mask
 }
 
-func toAddress(a netip.Addr) tcpip.Address {
-	if a.Is4() {
-		return tcpip.AddrFrom4(a.As4())
-	}
-	return tcpip.AddrFrom16(a.As16())
-}
-
-func networkProtocol(a netip.Addr) tcpip.NetworkProtocolNumber {
-	if a.Is4() {
-		return ipv4.ProtocolNumber
-	}
-	return ipv6.ProtocolNumber
-}
-
 // Device returns the side of the router that faces the engine. Read gives the
 // program's packets, Write takes those of the tunnel.
 func (s *Stack) Device() packet.Device { return device{s} }
@@ -260,7 +249,10 @@ func (s *Stack) closeDevice() {
 // Close ends everything: connections are aborted, waiting calls return, the
 // capture is closed. It returns when no goroutine of the Stack is left.
 func (s *Stack) Close() error {
-	s.closeDevice()
-	s.net.Destroy()
+	s.stopOnce.Do(func() {
+		close(s.stopped)
+		s.closeDevice()
+		s.net.Destroy()
+	})
 	return nil
 }

@@ -1,0 +1,410 @@
+package netstack
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"adit/packet"
+)
+
+func mustListen(t testing.TB, s *Stack, network, address string) net.Listener {
+	t.Helper()
+	l, err := s.Listen(t.Context(), network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func mustDial(t testing.TB, s *Stack, network, address string) net.Conn {
+	t.Helper()
+	c, err := s.DialContext(t.Context(), network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// serveEcho accepts connections of l and sends back what comes until its end.
+func serveEcho(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			io.Copy(c, c)
+		}()
+	}
+}
+
+func TestStreamsArriveByteExact(t *testing.T) {
+	p := newPair(t, Config{})
+	go serveEcho(mustListen(t, p.far, "tcp", ":80"))
+	for _, address := range []string{"192.0.2.1:80", "[2001:db8::1]:80"} {
+		c := mustDial(t, p.near, "tcp", address)
+		sent, got := sha256.New(), sha256.New()
+		const size = 8 << 20
+		go func() {
+			io.Copy(io.MultiWriter(c, sent), io.LimitReader(&counter{}, size))
+			c.(Conn).CloseWrite()
+		}()
+		n, err := io.Copy(got, c)
+		if n != size || err != nil {
+			t.Fatalf("%s: got %d bytes, %v, want %d", address, n, err, size)
+		}
+		if !bytes.Equal(sent.Sum(nil), got.Sum(nil)) {
+			t.Errorf("%s: what came back is not what was sent", address)
+		}
+	}
+}
+
+// A counter is a reader of bytes that do not repeat soon.
+type counter struct{ n uint32 }
+
+func (c *counter) Read(b []byte) (int, error) {
+	for i := range b {
+		c.n = c.n*1664525 + 1013904223
+		b[i] = byte(c.n >> 24)
+	}
+	return len(b), nil
+}
+
+func TestDialErrorsAreTheKernelsErrno(t *testing.T) {
+	p := newPair(t, Config{})
+	for _, c := range []struct {
+		network, address string
+		want             error
+	}{
+		{"tcp", "192.0.2.1:1", syscall.ECONNREFUSED},
+		{"tcp", "[2001:db8::1]:1", syscall.ECONNREFUSED},
+		{"tcp", "198.51.100.1:80", syscall.ENETUNREACH},
+		{"tcp6", "[2001:dead::1]:80", syscall.ENETUNREACH},
+		{"udp", "198.51.100.1:80", syscall.ENETUNREACH},
+		{"tcp", "127.0.0.1:80", syscall.ENETUNREACH},
+	} {
+		conn, err := p.near.DialContext(t.Context(), c.network, c.address)
+		if err == nil {
+			conn.Close()
+		}
+		var op *net.OpError
+		var sys *os.SyscallError
+		if !errors.Is(err, c.want) || !errors.As(err, &op) || !errors.As(err, &sys) {
+			t.Errorf("%s %s: got %v, want an OpError with %v", c.network, c.address, err, c.want)
+		} else if op.Op != "dial" || op.Net != c.network || op.Addr.String() != c.address || sys.Syscall != "connect" {
+			t.Errorf("%s %s: got %v: not what package net says", c.network, c.address, err)
+		}
+	}
+}
+
+func TestDialErrorsOfICMP(t *testing.T) {
+	for _, c := range []struct {
+		far  string
+		code uint8
+		want error
+	}{
+		{far4, packet.UnreachNet, syscall.ENETUNREACH},
+		{far4, packet.UnreachHost, syscall.EHOSTUNREACH},
+		{far6, packet.UnreachNoRoute6, syscall.ENETUNREACH},
+		{far6, packet.UnreachAddress6, syscall.ENETUNREACH}, // see simplifyUnreachable6
+		{far6, packet.UnreachPort6, syscall.ECONNREFUSED},
+	} {
+		s := newTestStack(t, tunnelConfig(nil))
+		syns := make(chan []byte, 8)
+		s.SetUpstream(func(b *packet.Batch) {
+			for i := range b.Len() {
+				syns <- bytes.Clone(b.Packet(i))
+			}
+		})
+		go func() {
+			syn := <-syns
+			s.Device().Write(batchOf(packet.AppendUnreachable(nil, syn, netip.Addr{}, c.code)))
+		}()
+		_, err := s.DialContext(t.Context(), "tcp", net.JoinHostPort(c.far, "80"))
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s code %d: got %v, want %v", c.far, c.code, err, c.want)
+		}
+	}
+}
+
+func TestNoIPv6InTheTunnelIsNetworkUnreachable(t *testing.T) {
+	s := newTestStack(t, Config{Addresses: mustPrefixes("10.9.0.2/32"), Routes: mustPrefixes("0.0.0.0/0", "::/0")})
+	_, err := s.DialContext(t.Context(), "tcp", "[2001:db8::1]:80")
+	if !errors.Is(err, syscall.ENETUNREACH) {
+		t.Errorf("got %v, want ENETUNREACH", err)
+	}
+}
+
+func TestDialEndsWithItsContext(t *testing.T) {
+	s := newTestStack(t, tunnelConfig(nil)) // nobody answers
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := s.DialContext(ctx, "tcp", "192.0.2.1:80")
+	var timeout net.Error
+	if !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Errorf("deadline: got %v, want a timeout", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	if _, err = s.DialContext(ctx, "tcp", "192.0.2.1:80"); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancel: got %v, want context.Canceled", err)
+	}
+}
+
+func TestResetIsConnectionReset(t *testing.T) {
+	p := newPair(t, Config{})
+	l := mustListen(t, p.far, "tcp", ":80")
+	c := mustDial(t, p.near, "tcp", "192.0.2.1:80")
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	far.(Conn).Reset()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("Read: got %v, want ECONNRESET", err)
+	}
+}
+
+func TestHalfCloseKeepsTheOtherHalf(t *testing.T) {
+	p := newPair(t, Config{})
+	l := mustListen(t, p.far, "tcp", ":80")
+	c := mustDial(t, p.near, "tcp", "192.0.2.1:80")
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	io.WriteString(c, "question")
+	c.(Conn).CloseWrite()
+	if got, err := io.ReadAll(far); string(got) != "question" || err != nil {
+		t.Fatalf("far end: got %q, %v", got, err)
+	}
+	io.WriteString(far, "answer")
+	far.Close()
+	if got, err := io.ReadAll(c); string(got) != "answer" || err != nil {
+		t.Errorf("near end: got %q, %v, want the answer", got, err)
+	}
+	if _, err := c.Write([]byte("more")); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("Write after CloseWrite: got %v, want EPIPE", err)
+	}
+}
+
+func TestDeadlines(t *testing.T) {
+	p := newPair(t, Config{})
+	l := mustListen(t, p.far, "tcp", ":80")
+	c := mustDial(t, p.near, "tcp", "192.0.2.1:80")
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	b := make([]byte, 1)
+	c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if _, err := c.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a deadline that passes during Read: got %v", err)
+	}
+	if _, err := c.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a deadline that has passed: got %v", err)
+	}
+	c.SetReadDeadline(time.Time{})
+	far.Write([]byte{7})
+	if _, err := c.Read(b); err != nil || b[0] != 7 {
+		t.Errorf("after the deadline was lifted: got %v, %v", b, err)
+	}
+	done := make(chan error)
+	go func() { _, err := c.Read(b); done <- err }()
+	c.SetReadDeadline(past)
+	if err := <-done; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a deadline set while Read waits: got %v", err)
+	}
+	c.SetWriteDeadline(past)
+	if _, err := c.Write(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Write: got %v", err)
+	}
+	c.SetDeadline(time.Time{})
+	go func() { _, err := c.Read(b); done <- err }()
+	c.Close()
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Close while Read waits: got %v, want net.ErrClosed", err)
+	}
+	if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("second Close: got %v, want net.ErrClosed", err)
+	}
+}
+
+func TestWriteWaitsForSpaceAndKeepsItsDeadline(t *testing.T) {
+	p := newPair(t, Config{})
+	l := mustListen(t, p.far, "tcp", ":80")
+	c := mustDial(t, p.near, "tcp", "192.0.2.1:80")
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	n, err := io.Copy(c, &counter{}) // nobody reads
+	if !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 {
+		t.Errorf("got %d bytes, %v, want a timeout after some", n, err)
+	}
+}
+
+func TestDatagrams(t *testing.T) {
+	p := newPair(t, Config{})
+	for _, address := range []string{"192.0.2.1:7", "[2001:db8::1]:7"} {
+		far, err := p.far.ListenPacket(t.Context(), "udp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			b := make([]byte, 65535)
+			for {
+				n, from, err := far.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				far.WriteTo(b[:n], from)
+			}
+		}()
+		c := mustDial(t, p.near, "udp", address)
+		unconnected, err := p.near.ListenPacket(t.Context(), "udp", ":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, size := range []int{0, 1, 1372, 4000, 65000} { // the last two in fragments
+			want := make([]byte, size)
+			(&counter{}).Read(want)
+			got := make([]byte, 65535)
+			c.SetDeadline(time.Now().Add(10 * time.Second))
+			unconnected.SetDeadline(time.Now().Add(10 * time.Second))
+			if _, err := c.Write(want); err != nil {
+				t.Fatalf("%s, %d bytes: %v", address, size, err)
+			}
+			if n, err := c.Read(got); err != nil || !bytes.Equal(got[:n], want) {
+				t.Errorf("%s, %d bytes: got %d, %v", address, size, n, err)
+			}
+			if _, err := unconnected.WriteTo(want, c.RemoteAddr()); err != nil {
+				t.Fatalf("%s, %d bytes: %v", address, size, err)
+			}
+			if n, from, err := unconnected.ReadFrom(got); err != nil || !bytes.Equal(got[:n], want) || from.String() != address {
+				t.Errorf("%s, %d bytes: got %d from %v, %v", address, size, n, from, err)
+			}
+		}
+		far.Close()
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.Write([]byte("anybody there?"))
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s, closed port: got %v, want ECONNREFUSED", address, err)
+		}
+		unconnected.Close()
+	}
+	if _, err := p.near.DialContext(t.Context(), "udp", "192.0.2.1:0"); err == nil {
+		t.Log("connecting UDP to port 0 is allowed, as on Linux")
+	}
+}
+
+func TestOversizedDatagramIsMessageTooLong(t *testing.T) {
+	p := newPair(t, Config{})
+	c := mustDial(t, p.near, "udp", "192.0.2.1:7")
+	if _, err := c.Write(make([]byte, 65536)); !errors.Is(err, syscall.EMSGSIZE) {
+		t.Errorf("got %v, want EMSGSIZE", err)
+	}
+}
+
+func TestListenerIsReachedOnlyThroughExposedPorts(t *testing.T) {
+	near := tunnelConfig(nil)
+	near.Expose = Exposed{TCP: []uint16{8080}}
+	p := newPair(t, near)
+	go serveEcho(mustListen(t, p.near, "tcp", ":8080"))
+	go serveEcho(mustListen(t, p.near, "tcp", ":8081"))
+	mustDial(t, p.far, "tcp", "10.9.0.2:8080")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := p.far.DialContext(ctx, "tcp", "10.9.0.2:8081"); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("port that is not exposed: got %v, want silence", err)
+	}
+}
+
+func TestBindErrors(t *testing.T) {
+	p := newPair(t, Config{})
+	mustListen(t, p.near, "tcp", ":80")
+	if _, err := p.near.Listen(t.Context(), "tcp", ":80"); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("port in use: got %v, want EADDRINUSE", err)
+	}
+	if _, err := p.near.Listen(t.Context(), "tcp", "10.1.1.1:80"); !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		t.Errorf("foreign address: got %v, want EADDRNOTAVAIL", err)
+	}
+	if _, err := p.near.Listen(t.Context(), "udp", ":80"); err == nil {
+		t.Error("Listen made a UDP socket")
+	}
+	if _, err := p.near.DialContext(t.Context(), "ip", "192.0.2.1:80"); !errors.As(err, new(net.UnknownNetworkError)) {
+		t.Errorf("network ip: got %v, want UnknownNetworkError", err)
+	}
+}
+
+func TestFlowsOfGVisorAndOfTheProgramDoNotMix(t *testing.T) {
+	capture := newPipe()
+	near := tunnelConfig(capture)
+	p := newPair(t, near)
+	go serveEcho(mustListen(t, p.far, "tcp", ":80"))
+	c := mustDial(t, p.near, "tcp", "192.0.2.1:80")
+	if port := c.LocalAddr().(*net.TCPAddr).Port; port < firstLocalPort {
+		t.Errorf("our own connection has port %d, below %d", port, firstLocalPort)
+	}
+	io.WriteString(c, "hello")
+	if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if len(capture.out) > 0 {
+		t.Errorf("the program got a packet of our own connection: %x", <-capture.out)
+	}
+	// The same port with another far end is the program's.
+	local := uint16(c.LocalAddr().(*net.TCPAddr).Port)
+	theirs := tcpPacket("192.0.2.9", ours4, 80, local, tcpACK)
+	p.near.Device().Write(batchOf(theirs))
+	if got := capture.wantOut(t, "segment of the program's connection"); !bytes.Equal(got, theirs) {
+		t.Errorf("got %x, want %x", got, theirs)
+	}
+}
+
+func TestCloseEndsEveryWaitingCall(t *testing.T) {
+	p := newPair(t, Config{})
+	l := mustListen(t, p.far, "tcp", ":80")
+	listening := mustListen(t, p.near, "tcp", ":81")
+	c := mustDial(t, p.near, "tcp", "192.0.2.1:80")
+	if _, err := l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	u := mustDial(t, p.near, "udp", "192.0.2.1:7")
+	var wg sync.WaitGroup
+	for _, call := range []func() error{
+		func() error { _, err := c.Read(make([]byte, 1)); return err },
+		func() error { _, err := u.Read(make([]byte, 1)); return err },
+		func() error { _, err := listening.Accept(); return err },
+		func() error { _, err := p.near.DialContext(context.Background(), "tcp", "10.77.0.1:80"); return err },
+	} {
+		wg.Go(func() {
+			if err := call(); err == nil {
+				t.Error("a call succeeded although the Stack was closed")
+			}
+		})
+	}
+	p.near.Close()
+	wg.Wait()
+	if _, err := p.near.DialContext(t.Context(), "tcp", "192.0.2.1:80"); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("dial after Close: got %v, want net.ErrClosed", err)
+	}
+}
