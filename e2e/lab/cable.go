@@ -177,3 +177,34 @@ func BringUp(name string, addrs, routes []netip.Prefix, src ...netip.Addr) error
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
+
+// DisableIPv6 makes the host one that has no IPv6; the server keeps it.
+func DisableIPv6() error {
+	return os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0)
+}
+
+// EnableIPv6 undoes [DisableIPv6]: the kernel has forgotten addresses and routes.
+func EnableIPv6() error {
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("0"), 0); err != nil {
+		return err
+	}
+	if err := layEnd(hostLink, HostV6); err != nil {
+		return err
+	}
+	return addRoute(netip.Prefix{}, hostLink, ServerV6.Addr(), netip.Addr{})
+}
+
+// Readdress gives the host another IPv4 address in place of the one it has.
+func Readdress(from, to netip.Prefix) error {
+	l, err := netlink.LinkByName(hostLink)
+	if err != nil {
+		return err
+	}
+	if err := netlink.AddrDel(l, &netlink.Addr{IPNet: ipNet(from)}); err != nil {
+		return fmt.Errorf("remove %v: %w", from, err)
+	}
+	if err := addAddr(hostLink, to); err != nil {
+		return err
+	}
+	return addRoute(netip.Prefix{}, hostLink, ServerV4.Addr(), netip.Addr{})
+}

@@ -5,6 +5,7 @@
 //	filter.go  the tunnel's own datagrams, left out in the kernel
 //	verdict.go what else is innocent
 //	decode.go  packets in words
+//	sockets.go what is open
 //
 // It listens on every interface at once, lo included, in both directions, and
 // also on interfaces that appear later. A packet that could not be kept counts
