@@ -68,7 +68,8 @@ type Engine struct {
 }
 
 // New returns an Engine that does nothing yet. Device and Transport are the
-// Engine's from now on: they are closed when New fails or Run returns.
+// Engine's from now on: they are closed when New fails or Run returns. To give
+// up an Engine that was never run, Run it with a context that has ended.
 func New(cfg Config) (*Engine, error) {
 	e, err := newEngine(cfg, newClock())
 	if err != nil {

@@ -52,9 +52,10 @@ type Event struct {
 	Err       error            // ResolveFailed
 }
 
-// Subscribe calls f for every event from now on, in the order in which they
-// happen to one peer. f is called on the engine's goroutines: it must return
-// soon and must not call the Engine. After cancel returns no new call begins.
+// Subscribe calls f for every event from now on. f is called on the engine's
+// goroutines, perhaps on two at once: it must return soon and must not call
+// SetPeers or NetworkChanged. A call that is about to begin when cancel is
+// called may still come.
 func (e *Engine) Subscribe(f func(Event)) (cancel func()) {
 	s := &subscriber{f}
 	e.subMu.Lock()

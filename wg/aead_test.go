@@ -1,0 +1,72 @@
+package wg
+
+import (
+	"crypto/cipher"
+	"reflect"
+	"testing"
+
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+func isWiped(t *testing.T, a cipher.AEAD) bool {
+	t.Helper()
+	return reflect.ValueOf(a).Elem().FieldByName("key").IsZero()
+}
+
+// The keys of a session are ours to forget, though the library copies them.
+func TestWipeAEADFindsTheKey(t *testing.T) {
+	key := [32]byte{1, 2, 3}
+	for name, a := range map[string]cipher.AEAD{"aead": newAEAD(&key)} {
+		if isWiped(t, a) {
+			t.Fatalf("%s: the key is not where it was looked for: %T", name, a)
+		}
+		if !wipeAEAD(a) || !isWiped(t, a) {
+			t.Fatalf("%s: the key is still there", name)
+		}
+	}
+	x, _ := chacha20poly1305.NewX(key[:])
+	if !wipeAEAD(x) {
+		t.Fatal("XChaCha20-Poly1305 keeps its key elsewhere")
+	}
+}
+
+// A session's keys stay while somebody uses them.
+func TestASessionInUseKeepsItsKeys(t *testing.T) {
+	s := newSession(simStart, &[32]byte{1}, &[32]byte{2}, 1, 2, true)
+	if !s.acquire() {
+		t.Fatal("a new session cannot be used")
+	}
+	s.release() // the owner lets go
+	if isWiped(t, s.send) {
+		t.Fatal("the keys went while in use")
+	}
+	s.release()
+	if !isWiped(t, s.send) || !isWiped(t, s.recv) {
+		t.Fatal("nobody uses the session, and the keys are still there")
+	}
+	if s.acquire() {
+		t.Fatal("a session without keys can be used")
+	}
+}
+
+// §6.2: Reject-After-Messages is checked before a counter is taken.
+func TestCountersEndAtRejectAfterMessages(t *testing.T) {
+	const limit = uint64(rejectAfterMessages)
+	for _, c := range []struct {
+		sent, n uint64
+		ok      bool
+	}{
+		{0, 1, true}, {limit - 1, 1, true}, {limit, 1, false}, {limit - 128, 128, true},
+		{limit - 127, 128, false}, {1<<64 - 1, 1, false}, {1<<64 - 1, 128, false},
+	} {
+		var s session
+		s.sent.Store(c.sent)
+		first, ok := s.reserve(c.n)
+		if ok != c.ok || ok && first != c.sent {
+			t.Errorf("reserve(%d) after %d: %d, %v, want %v", c.n, c.sent, first, ok, c.ok)
+		}
+		if want := c.sent + c.n; ok && s.sent.Load() != want || !ok && s.sent.Load() != c.sent {
+			t.Errorf("reserve(%d) after %d left the counter at %d", c.n, c.sent, s.sent.Load())
+		}
+	}
+}

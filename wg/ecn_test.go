@@ -1,0 +1,87 @@
+package wg
+
+import (
+	"testing"
+	"time"
+
+	"adit/wg/wgtest"
+)
+
+// RFC 6040 §4.2, figure 4.
+func TestDecapsulationOfECN(t *testing.T) {
+	const drop = 255
+	want := [4][4]uint8{ // inner, outer
+		ecnNotECT: {ecnNotECT, ecnNotECT, ecnNotECT, drop},
+		ecnECT1:   {ecnECT1, ecnECT1, ecnECT1, ecnCE},
+		ecnECT0:   {ecnECT0, ecnECT1, ecnECT0, ecnCE},
+		ecnCE:     {ecnCE, ecnCE, ecnCE, ecnCE},
+	}
+	for inner := range uint8(4) {
+		for outer := range uint8(4) {
+			for _, pkt := range [][]byte{
+				wgtest.UDP(insideA, insideB, 60, nil), wgtest.UDP(inside6A, inside6B, 60, nil),
+			} {
+				setECN(pkt, inner)
+				pkt[1] |= 0xc0 // what is beside the field has to stay
+				if pkt[0]>>4 == 4 {
+					pkt[10], pkt[11] = 0, 0
+					sum := wgtest.Checksum(pkt[:20])
+					pkt[10], pkt[11] = byte(sum>>8), byte(sum)
+				}
+				kept := decapsulateECN(pkt, outer)
+				if kept != (want[inner][outer] != drop) {
+					t.Errorf("inner %d, outer %d: kept is %v", inner, outer, kept)
+					continue
+				}
+				if got := innerECN(pkt); kept && got != want[inner][outer] {
+					t.Errorf("inner %d, outer %d: came out as %d, want %d", inner, outer, got, want[inner][outer])
+				}
+				if pkt[1]&0xc0 != 0xc0 {
+					t.Errorf("inner %d, outer %d: bits beside the field changed", inner, outer)
+				}
+				if pkt[0]>>4 == 4 && wgtest.Checksum(pkt[:20]) != 0 {
+					t.Errorf("inner %d, outer %d: the header's checksum is wrong", inner, outer)
+				}
+			}
+		}
+	}
+}
+
+// RFC 6040 §4.1, normal mode: the outer field is a copy of the inner.
+func TestEncapsulationCopiesECN(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(time.Second)
+	for ecn := range uint8(4) {
+		for _, pkt := range [][]byte{
+			wgtest.UDP(insideA, insideB, 60, nil), wgtest.UDP(inside6A, inside6B, 60, nil),
+		} {
+			setECN(pkt, ecn)
+			a.send(pkt)
+			if got := w.air[len(w.air)-1].ecn; got != ecn {
+				t.Errorf("a packet marked %d left in a datagram marked %d", ecn, got)
+			}
+		}
+	}
+	w.run(time.Second)
+	if len(b.got) != 8 {
+		t.Fatalf("%d packets of 8 came", len(b.got))
+	}
+}
+
+func TestAMarkOnTheWayReachesThePacket(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(time.Second)
+	pkt := wgtest.UDP(insideA, insideB, 60, nil)
+	setECN(pkt, ecnECT0)
+	a.send(pkt, wgtest.UDP(insideA, insideB, 60, nil))
+	for i := range w.air {
+		w.air[i].ecn = ecnCE
+	}
+	w.run(time.Second)
+	if len(b.got) != 1 || innerECN(b.got[0]) != ecnCE {
+		t.Fatalf("want the one packet that can bear the mark, marked; got %d", len(b.got))
+	}
+	if b.core.drops.marked.Load() != 1 {
+		t.Fatal("the dropped packet was not counted")
+	}
+}
