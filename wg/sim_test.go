@@ -295,3 +295,13 @@ func describe(log []sighting) (s string) {
 	}
 	return s
 }
+
+// sealed returns packets as they would be sent.
+func (n *node) sealed(pkts ...[]byte) *packet.Batch {
+	b := packet.NewBatch(n.core.room)
+	for _, p := range pkts {
+		copy(b.Append(len(p)), p)
+	}
+	n.core.seal(n.w.now, b, nil)
+	return b
+}

@@ -1,0 +1,289 @@
+package wg
+
+import (
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"adit/wg/wgtest"
+)
+
+// The points of low order, as netns.sh of the kernel lists them: whoever holds
+// one of these as a peer's key shares a secret with everybody.
+var lowOrderPoints = []string{
+	"0000000000000000000000000000000000000000000000000000000000000000",
+	"0100000000000000000000000000000000000000000000000000000000000000",
+	"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+	"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+}
+
+func lowOrder(t *testing.T, i int) (k PublicKey) {
+	b, err := hex.DecodeString(lowOrderPoints[i])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return PublicKey(b)
+}
+
+func TestPeersWithLowOrderKeysAreRefused(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.add(outsideA)
+	for i := range lowOrderPoints {
+		err := a.core.setPeers(w.now, []Peer{{PublicKey: lowOrder(t, i), Endpoint: endpointAt(outsideB)}}, true, a.out)
+		if err == nil || i > 0 && !errors.Is(err, errLowOrder) {
+			t.Errorf("point %d: %v", i, err)
+		}
+	}
+	w.run(time.Minute)
+	if len(w.log) != 0 {
+		t.Fatalf("something was sent:%s", describe(w.log))
+	}
+}
+
+// §5.4.2: a low-order ephemeral is no handshake, in either direction.
+func TestLowOrderEphemeralsGetNoAnswer(t *testing.T) {
+	for i := range lowOrderPoints {
+		w, a, b := newPair(t, 1)
+		low := lowOrder(t, i)
+		w.tap = func(from, to *node, d []byte) {
+			at := map[uint32]int{typeInitiation: initiationEphemeral, typeResponse: responseEphemeral}[messageType(d)]
+			if at == 0 || i%2 == 0 && from == a {
+				return
+			}
+			copy(d[at:], low[:])
+			m := mac1Offset(d)
+			key := mac1Key(to.core.public)
+			sum := keyedMAC(key[:], d[:m])
+			copy(d[m:], sum[:])
+		}
+		w.run(time.Minute)
+		if a.count(SessionUp)+b.count(SessionUp) != 0 {
+			t.Errorf("point %d: a session came up", i)
+		}
+	}
+}
+
+func TestBadPeersAreRefusedAndChangeNothing(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(time.Second)
+	good := Peer{PublicKey: b.key.Public(), Endpoint: endpointAt(b.addr)}
+	for want, bad := range map[string]Peer{
+		"no public key": {},
+		"no port":       {PublicKey: NewPrivateKey().Public(), Endpoint: Endpoint{Host: "192.0.2.1"}},
+		"keepalive":     {PublicKey: NewPrivateKey().Public(), Keepalive: 65536 * time.Second},
+		"not valid":     {PublicKey: NewPrivateKey().Public(), AllowedIPs: []netip.Prefix{{}}},
+		"twice":         good,
+	} {
+		err := a.core.setPeers(w.now, []Peer{good, bad}, true, a.out)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want an error with %q, got %v", want, err)
+		}
+	}
+	a.send(toB(60))
+	w.run(time.Second)
+	w.mustGet(b, toB(60))
+}
+
+func TestUnchangedPeersKeepTheirSessions(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(10 * time.Second)
+	c := w.add(netip.MustParseAddrPort("192.0.2.3:3"))
+	ofA, ofB := w.pairConfig(a, b)
+	inside := netip.MustParseAddrPort("10.0.0.3:1")
+	ofC := Peer{PublicKey: c.key.Public(), AllowedIPs: allowed(inside), Endpoint: endpointAt(c.addr)}
+	c.peers(ofA)
+	n := len(b.sent(typeResponse))
+	a.peers(ofB, ofC)
+	a.send(toB(60), wgtest.UDP(insideA, inside, 60, nil))
+	w.run(time.Second)
+	w.mustGet(b, toB(60))
+	w.mustGet(c, wgtest.UDP(insideA, inside, 60, nil))
+	if len(b.sent(typeResponse)) != n {
+		t.Fatal("the unchanged peer had to shake hands")
+	}
+}
+
+func TestARemovedPeerIsForgotten(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(10 * time.Second)
+	s := a.peer().current.Load()
+	a.peers()
+	if s.refs.Load() != 0 || len(a.core.index.m) != 0 || a.core.next() != 0 {
+		t.Fatal("something of the peer is left")
+	}
+	n := len(w.log)
+	a.send(toB(60))
+	b.send(toA(60))
+	w.run(10 * time.Second)
+	if len(a.got) != 0 || len(a.sent(typeData)) > 1 || len(w.log) > n+2 {
+		t.Fatalf("the removed peer is still spoken to:%s", describe(w.log[n:]))
+	}
+}
+
+func TestPrefixesMoveBetweenPeers(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	c := w.add(netip.MustParseAddrPort("192.0.2.3:3"))
+	ofA, ofB := w.pairConfig(a, b)
+	c.peers(ofA)
+	ofC := Peer{PublicKey: c.key.Public(), AllowedIPs: ofB.AllowedIPs, Endpoint: endpointAt(c.addr)}
+	a.peers(ofB, ofC)
+	a.send(toB(60))
+	w.run(time.Second)
+	w.mustGet(b)
+	w.mustGet(c, toB(60))
+}
+
+func TestEnablingThePersistentKeepaliveSendsOneAtOnce(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(10 * time.Second)
+	_, ofB := w.pairConfig(a, b)
+	ofB.Keepalive = 60 * time.Second
+	n := len(a.sent(typeData))
+	a.peers(ofB)
+	if got := a.sent(typeData)[n:]; len(got) != 1 || got[0].size != minDataLen {
+		t.Fatalf("want one keepalive, got:%s", describe(got))
+	}
+}
+
+// The same initiation goes to every address of a name; whoever answers first
+// is the peer's address, and only one session comes of it.
+func TestAllAddressesOfAnEndpointAreRaced(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(outsideA), w.add(outsideB)
+	ofA, ofB := w.pairConfig(a, b)
+	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.addr.Port()}
+	b.peers(ofA)
+	a.peers(ofB)
+	a.send(toB(60))
+	w.run(100 * time.Millisecond)
+	if len(a.ask) != 1 || a.ask[0].host != "gate.example" {
+		t.Fatalf("asked for %v, want the endpoint's name once", a.ask)
+	}
+	addrs := []netip.Addr{netip.MustParseAddr("2001:db8::dead"), netip.MustParseAddr("192.0.2.99"), b.addr.Addr()}
+	var inits []string
+	w.tap = func(_, _ *node, d []byte) {
+		if messageType(d) == typeInitiation {
+			inits = append(inits, string(d))
+		}
+	}
+	a.core.resolved(w.now, a.ask[0], addrs, nil, a.out)
+	a.deliver()
+	w.run(100 * time.Millisecond)
+	w.mustGet(b, toB(60))
+	if len(inits) != 3 || inits[0] != inits[1] || inits[1] != inits[2] {
+		t.Fatalf("want one initiation to three addresses, got %d", len(inits))
+	}
+	if got := a.peer().path.Load().Remote; got != b.addr {
+		t.Fatalf("the peer is at %v, want the address that answered", got)
+	}
+}
+
+func TestANameThatDoesNotResolveYetIsAskedForAgain(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(outsideA), w.add(outsideB)
+	ofA, ofB := w.pairConfig(a, b)
+	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.addr.Port()}
+	b.peers(ofA)
+	a.peers(ofB)
+	for i := range 4 {
+		if len(a.ask) != i+1 {
+			t.Fatalf("asked %d times, want %d", len(a.ask), i+1)
+		}
+		a.core.resolved(w.now, a.ask[i], nil, errors.New("no such host"), a.out)
+		a.deliver()
+		w.run(resolveAgainAfter + time.Millisecond)
+	}
+	if a.count(ResolveFailed) != 4 {
+		t.Fatalf("%d failures were told, want 4", a.count(ResolveFailed))
+	}
+	a.core.resolved(w.now, a.ask[4], []netip.Addr{b.addr.Addr()}, nil, a.out)
+	a.deliver()
+	w.run(time.Second)
+	if a.count(SessionUp) != 1 {
+		t.Fatal("no session after the name resolved")
+	}
+}
+
+// reresolve-dns.sh of wireguard-tools, in the engine: when nobody answers, the
+// name may stand for another address by now.
+func TestAPeerThatMovedIsResolvedAgain(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(outsideA), w.add(outsideB)
+	ofA, ofB := w.pairConfig(a, b)
+	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.addr.Port()}
+	b.peers(ofA)
+	a.peers(ofB)
+	answer := func() {
+		for _, r := range a.ask {
+			a.core.resolved(w.now, r, []netip.Addr{b.addr.Addr()}, nil, a.out)
+		}
+		a.ask = nil
+		a.deliver()
+	}
+	w.run(time.Millisecond)
+	answer()
+	w.run(time.Second)
+	b.move(netip.MustParseAddrPort("[2001:db8::7]:1002"))
+	ofA, _ = w.pairConfig(a, b)
+	b.restart()
+	b.peers(ofA)
+	start := w.now
+	for b.count(SessionUp) < 2 && time.Duration(w.now-start) < time.Minute {
+		a.send(toB(60))
+		w.run(100 * time.Millisecond)
+		answer()
+	}
+	if took := time.Duration(w.now - start); took > 40*time.Second {
+		t.Fatalf("it took %v", took)
+	}
+	if slices.IndexFunc(a.events, func(e Event) bool { return e.Kind == Resolved && len(e.Addresses) == 1 && e.Addresses[0] == b.addr }) < 0 {
+		t.Fatal("the new address was not told")
+	}
+}
+
+// socket.c: a cached source address is forgotten before each retry.
+func TestRetriesForgetTheSourceAddress(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(time.Second)
+	if w := a.peer().path.Load(); !w.Local.IsValid() {
+		t.Fatal("the source address of the session was not kept")
+	}
+	b.deaf = true
+	a.send(toB(60))
+	w.run(16 * time.Second)
+	if w := a.peer().path.Load(); w.Local.IsValid() {
+		t.Fatal("the source address is still kept after 15 s of silence")
+	}
+}
+
+func TestASendErrorForgetsTheSourceAddress(t *testing.T) {
+	w, a, _ := newPair(t, 1)
+	w.run(time.Second)
+	b := a.sealed(toB(60))
+	a.core.sendFailed(b)
+	if way := a.peer().path.Load(); way.Local.IsValid() || way.Remote != outsideB {
+		t.Fatalf("the way is %+v, want only the remote", way)
+	}
+}
+
+func TestNetworkChangesShakeHandsAtOnce(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(10 * time.Second)
+	a.move(netip.MustParseAddrPort("198.51.100.7:9"))
+	a.core.networkChanged(w.now, a.out)
+	a.deliver()
+	w.run(time.Second)
+	if got := b.peer().path.Load().Remote; got != a.addr {
+		t.Fatalf("b still sends to %v", got)
+	}
+	if a.count(SessionUp) != 2 {
+		t.Fatal("no new session")
+	}
+}
