@@ -33,6 +33,7 @@ type receiver struct {
 
 	canGRO bool // the kernel has UDP_GRO, and it is wanted
 	gro    bool // it is on: the slots are big
+	large  bool // a datagram did not fit into a small slot: none from then on
 	streak int  // reads in a row that speak for a change
 
 	msgs  [maxMessages]mmsghdr
@@ -147,19 +148,18 @@ func (r *receiver) deliver(fd int, msgs []mmsghdr, slot int, full bool) {
 
 // adapt chooses between few big slots and many small ones.
 func (r *receiver) adapt(fd int, merged, full, cut bool) {
-	if !r.canGRO && !cut {
-		return
-	}
-	if r.gro {
-		if merged || !full {
-			r.streak = 0
-		} else if r.streak++; r.streak >= groGiveUp {
+	r.large = r.large || cut
+	switch {
+	case r.gro && (merged || !full || r.large):
+		r.streak = 0
+	case r.gro:
+		if r.streak++; r.streak >= groGiveUp {
 			r.setGRO(fd, false)
 		}
-		return
-	}
-	if r.streak++; cut || r.streak >= groRetry {
-		r.setGRO(fd, true)
+	default:
+		if r.streak++; r.large || r.canGRO && r.streak >= groRetry {
+			r.setGRO(fd, true)
+		}
 	}
 }
 

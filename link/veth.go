@@ -1,0 +1,244 @@
+package link
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"adit/packet"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	etherIPv4 = 0x0800
+	etherIPv6 = 0x86dd
+
+	packetIgnoreOutgoing = 23 // PACKET_IGNORE_OUTGOING, Linux 4.20
+)
+
+// OpenPacketSocket opens an AF_PACKET socket on the interface, which is the
+// engine's end of a veth pair: what the namespace's kernel sends into its end
+// comes out of the socket, what is written to the socket comes out of its end.
+// The interface is in the calling thread's network namespace and is up; the
+// caller needs CAP_NET_RAW there, who uses the descriptor needs nothing.
+func OpenPacketSocket(ifindex int) (*os.File, error) {
+	// Protocol 0: nothing is queued before all is set.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open packet socket: %w", os.NewSyscallError("socket", err))
+	}
+	if err := setUpPacketSocket(fd, ifindex); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("open packet socket on interface %d: %w", ifindex, err)
+	}
+	return os.NewFile(uintptr(fd), "packet socket"), nil
+}
+
+func setUpPacketSocket(fd, ifindex int) error {
+	// Before the ring: afterwards it is EBUSY.
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		return os.NewSyscallError("PACKET_VNET_HDR", err)
+	}
+	// Good to have: our own packets are also told by their MAC address.
+	unix.SetsockoptInt(fd, unix.SOL_PACKET, packetIgnoreOutgoing, 1)
+	unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1)
+	if makeRing(fd) != nil {
+		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, udpBuffer) != nil {
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, udpBuffer)
+		}
+	}
+	err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: ifindex})
+	return os.NewSyscallError("bind", err)
+}
+
+// A Veth is a packet.Device over a packet socket on one end of a veth pair. It
+// stands in for a TUN where /dev/net/tun is missing or closed.
+type Veth struct {
+	file    *file
+	sys     *kernel
+	mtu     int
+	gateway [6]byte
+	out     injector
+	closing sync.Once
+
+	// Of Read, so of one goroutine:
+	ring  *ring  // nil: plain read(2) into buf
+	held  bool   // the splitter still uses the ring's next frame
+	buf   []byte // without a ring
+	b     *packet.Batch
+	split packet.Splitter
+	fill  func(fd uintptr) bool
+	err   error
+
+	malformed atomic.Uint64
+}
+
+// NewVeth returns the device over f, which OpenPacketSocket made, and owns f
+// from then on. The MTU in bytes is that of both ends. Frames are written to
+// the MAC address app, that of the namespace's end; those read are the ones
+// sent to gateway, which is the namespace's permanent neighbour for its default
+// routes and no interface's address: the kernel at the engine's end then takes
+// them for somebody else's and leaves them alone.
+func NewVeth(f *os.File, mtu int, app, gateway net.HardwareAddr) (*Veth, error) {
+	v, err := newVeth(f, mtu, app, gateway, linux())
+	if err != nil {
+		return nil, fmt.Errorf("use %s: %w", f.Name(), err)
+	}
+	return v, nil
+}
+
+func newVeth(f *os.File, mtu int, app, gateway net.HardwareAddr, sys *kernel) (*Veth, error) {
+	if len(app) != 6 || len(gateway) != 6 {
+		return nil, errors.New("MAC addresses have six bytes")
+	}
+	fd, err := dup(f)
+	if err != nil {
+		return nil, err
+	}
+	on, err := unix.GetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR)
+	if err == nil && on == 0 {
+		err = unix.EINVAL
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("PACKET_VNET_HDR", err)
+	}
+	r, _ := openRing(fd)
+	unix.Close(fd)
+	file, err := adoptFile(f)
+	if err != nil {
+		if r != nil {
+			r.close()
+		}
+		return nil, err
+	}
+	v := &Veth{file: file, sys: sys, mtu: mtu, gateway: [6]byte(gateway), ring: r}
+	v.fill = v.readRing
+	if r == nil {
+		v.fill = v.readPlain
+		v.buf = make([]byte, tunReadLen)
+	}
+	v.out.init(file, sys)
+	v.out.link = ethernetLen
+	for i, typ := range []uint16{etherIPv4, etherIPv6} {
+		h := v.out.eth[i][:]
+		copy(h, app)
+		copy(h[6:], gateway)
+		binary.BigEndian.PutUint16(h[12:], typ)
+	}
+	return v, nil
+}
+
+// MTU returns the MTU in bytes that NewVeth was told.
+func (v *Veth) MTU() int { return v.mtu }
+
+// Close closes the socket.
+func (v *Veth) Close() (err error) {
+	v.closing.Do(func() {
+		err = v.file.close()
+		// Nobody is inside fill any more: closing waited for it, and it is
+		// not called again.
+		if v.ring != nil {
+			v.ring.close()
+		}
+	})
+	return err
+}
+
+// Write writes the packets of b, merged where possible. See packet.Device.
+func (v *Veth) Write(b *packet.Batch) error { return v.out.write(b) }
+
+// Read fills b with what has come. See packet.Device.
+func (v *Veth) Read(b *packet.Batch) error {
+	b.Reset()
+	v.b, v.err = b, nil
+	err := v.file.read(v.fill)
+	v.b = nil
+	if err != nil {
+		return err
+	}
+	return v.err
+}
+
+// readRing takes frames from the ring until it is empty or the batch has
+// enough, and reports whether Read can return. It makes no system call.
+func (v *Veth) readRing(uintptr) bool {
+	if v.held {
+		if v.split.Next(v.b) {
+			return true
+		}
+		v.held = false
+		v.ring.release()
+	}
+	for v.b.Free() > packet.SlabSize/2 && v.b.Len() < packet.MaxPackets {
+		frame := v.ring.frame(packet.VirtioHeaderLen)
+		if frame == nil {
+			return v.b.Len() > 0
+		}
+		if v.start(frame) && v.split.Next(v.b) {
+			v.held = true
+			return true
+		}
+		v.ring.release()
+	}
+	return true
+}
+
+// readPlain does the same with read(2).
+func (v *Veth) readPlain(fd uintptr) bool {
+	if v.split.Next(v.b) {
+		return true
+	}
+	for v.b.Free() > packet.SlabSize/2 && v.b.Len() < packet.MaxPackets {
+		n, errno := v.sys.read(int(fd), v.buf)
+		switch errno {
+		case 0:
+		case unix.EAGAIN:
+			return v.b.Len() > 0
+		case unix.EINTR, unix.ENETDOWN:
+			// The interface went down, or away with its namespace. That is
+			// said once; afterwards the socket is silent.
+			continue
+		default:
+			v.err = fmt.Errorf("read %s: %w", v.file.f.Name(), errno)
+			return true
+		}
+		if v.start(v.buf[:n]) && v.split.Next(v.b) {
+			return true
+		}
+	}
+	return true
+}
+
+// start prepares the splitter for a frame, and reports whether it is an IP packet
+// for the gateway.
+func (v *Veth) start(frame []byte) bool {
+	const hdr = packet.VirtioHeaderLen + ethernetLen
+	if len(frame) <= hdr {
+		return false
+	}
+	eth := frame[packet.VirtioHeaderLen:hdr]
+	if [6]byte(eth[:6]) != v.gateway {
+		return false // multicast listener reports and such
+	}
+	if typ := binary.BigEndian.Uint16(eth[12:]); typ != etherIPv4 && typ != etherIPv6 {
+		return false
+	}
+	h := packet.ParseVirtioHeader(frame)
+	if h.Flags&packet.VirtioNeedsChecksum != 0 {
+		if h.ChecksumStart < ethernetLen {
+			v.malformed.Add(1)
+			return false
+		}
+		h.ChecksumStart -= ethernetLen
+	}
+	if v.split.Start(h, frame[hdr:]) != nil {
+		v.malformed.Add(1)
+		return false
+	}
+	return true
+}
