@@ -131,6 +131,10 @@ func (t *TUN) MTU() int { return t.mtu }
 // Close closes the descriptor; the device goes with it.
 func (t *TUN) Close() error { return t.file.close() }
 
+// Lost returns how many packets were given up here: malformed ones that were
+// read, and those written that the kernel did not take. Safe for concurrent use.
+func (t *TUN) Lost() uint64 { return t.malformed.Load() + t.out.lost.Load() }
+
 // Write writes the packets of b, merged where possible. See packet.Device.
 func (t *TUN) Write(b *packet.Batch) error { return t.out.write(b) }
 

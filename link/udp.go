@@ -173,6 +173,10 @@ func (u *UDP) options(fd int, o UDPOptions) (gro bool) {
 // LocalPort returns the port that the socket is bound to.
 func (u *UDP) LocalPort() uint16 { return u.port }
 
+// Lost returns how many datagrams, in or out, were given up here: refused by the
+// kernel for good, or cut off. Safe for concurrent use.
+func (u *UDP) Lost() uint64 { return u.lost.Load() }
+
 // Overhead returns 0: the datagrams travel as they are.
 func (u *UDP) Overhead() int { return 0 }
 

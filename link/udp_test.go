@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"adit/packet"
+	"golang.org/x/sys/unix"
 )
 
 func mustListen(t testing.TB, o UDPOptions) *UDP {
@@ -67,10 +68,13 @@ func TestDatagramsArriveAsTheyWereSent(t *testing.T) {
 		{1}, {148}, same(45, 1452), append(same(44, 1452), 100), same(128, 96), {100, 100, 200, 200, 50, 50, 1}, {1, 2, 3, 2, 1},
 	}
 	for _, to := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
-		for _, o := range []UDPOptions{{}, {DisableGSO: true}, {DisableGRO: true}} {
-			t.Run(fmt.Sprintf("%s/gso=%v,gro=%v", to, !o.DisableGSO, !o.DisableGRO), func(t *testing.T) {
+		for _, o := range []UDPOptions{{}, {DisableGSO: true}, {DisableGRO: true}, {Addr: netip.IPv4Unspecified()}} {
+			dst := netip.MustParseAddr(to)
+			if dst.Is6() && o.Addr.Is4() {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s/gso=%v,gro=%v,%v", to, !o.DisableGSO, !o.DisableGRO, o.Addr), func(t *testing.T) {
 				a, z := mustListen(t, o), mustListen(t, o)
-				dst := netip.MustParseAddr(to)
 				if dst.Is6() && !a.v6 {
 					t.Skip("no IPv6 here")
 				}
@@ -118,5 +122,118 @@ func TestCloseEndsAWaitingRead(t *testing.T) {
 	}
 	if err := u.Close(); err != nil {
 		t.Errorf("second Close: %v", err)
+	}
+}
+
+func TestAnswerLeavesFromTheAddressThatWasAsked(t *testing.T) {
+	for _, o := range []UDPOptions{{}, {Addr: netip.IPv4Unspecified()}} {
+		for _, asked := range []string{"127.0.0.1", "127.0.0.2", "127.9.9.9", "::1"} {
+			dst := netip.MustParseAddr(asked)
+			if dst.Is6() && o.Addr.Is4() {
+				continue
+			}
+			a, z := mustListen(t, o), mustListen(t, o)
+			b := packet.NewBatch(packet.Room{})
+			fill(b, &packet.Path{Remote: netip.AddrPortFrom(dst, z.LocalPort())}, 0, 9)
+			if err := a.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			collect(t, z, 1, func(b *packet.Batch, i, _ int) {
+				answer := packet.NewBatch(packet.Room{})
+				fill(answer, b.Path(i), 0, 7, 7, 7)
+				if err := z.Write(answer); err != nil {
+					t.Fatal(err)
+				}
+			})
+			collect(t, a, 3, func(b *packet.Batch, i, _ int) {
+				if got := b.Path(i).Remote; got != netip.AddrPortFrom(dst, z.LocalPort()) {
+					t.Errorf("%v asked, %v answered", dst, got)
+				}
+			})
+		}
+	}
+}
+
+func TestSameWayGivesTheSamePath(t *testing.T) {
+	a, c, z := mustListen(t, UDPOptions{}), mustListen(t, UDPOptions{}), mustListen(t, UDPOptions{})
+	b := packet.NewBatch(packet.Room{})
+	path := &packet.Path{Remote: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), z.LocalPort())}
+	seen := make(map[netip.AddrPort]*packet.Path)
+	for _, from := range []*UDP{a, c, a, c} {
+		fill(b, path, 0, 10)
+		if err := from.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		collect(t, z, 1, func(b *packet.Batch, i, _ int) {
+			p := b.Path(i)
+			if p.Remote.Port() != from.LocalPort() {
+				t.Fatalf("got port %d, want %d", p.Remote.Port(), from.LocalPort())
+			}
+			if was := seen[p.Remote]; was != nil && !was.Equal(p) {
+				t.Errorf("got %+v after %+v", p, was)
+			}
+			seen[p.Remote] = p
+		})
+	}
+}
+
+func TestTakenPortFallsBackOnlyIfAllowed(t *testing.T) {
+	u := mustListen(t, UDPOptions{})
+	if _, err := ListenUDP(UDPOptions{Port: u.LocalPort()}); err == nil {
+		t.Error("a taken port was accepted")
+	}
+	other := mustListen(t, UDPOptions{Port: u.LocalPort(), FallbackPort: true})
+	if other.LocalPort() == u.LocalPort() || other.LocalPort() == 0 {
+		t.Errorf("got port %d, want another than %d", other.LocalPort(), u.LocalPort())
+	}
+}
+
+func TestIPv4SocketDoesNotSendIPv6(t *testing.T) {
+	u := mustListen(t, UDPOptions{Addr: netip.MustParseAddr("127.0.0.1")})
+	b := packet.NewBatch(packet.Room{})
+	fill(b, &packet.Path{Remote: netip.MustParseAddrPort("[::1]:9")}, 0, 5)
+	if err := u.Write(b); !errors.Is(err, unix.EAFNOSUPPORT) {
+		t.Errorf("got %v, want %v", err, unix.EAFNOSUPPORT)
+	}
+}
+
+// Only our own share: the kernel's is not counted.
+func TestWriteAndReadDoNotAllocate(t *testing.T) {
+	a, z := mustListen(t, UDPOptions{}), mustListen(t, UDPOptions{})
+	b, in := packet.NewBatch(packet.Room{}), packet.NewBatch(packet.Room{})
+	fill(b, &packet.Path{Remote: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), z.LocalPort())}, 1, same(40, 1452)...)
+	if n := testing.AllocsPerRun(200, func() {
+		if a.Write(b) != nil {
+			t.Error("Write failed")
+		}
+		for got := 0; got < 40; got += in.Len() {
+			if z.Read(in) != nil {
+				t.Error("Read failed")
+			}
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+func BenchmarkUDPGSO(b *testing.B) {
+	for _, o := range []UDPOptions{{}, {DisableGSO: true, DisableGRO: true}} {
+		b.Run(fmt.Sprintf("offload=%v", !o.DisableGSO), func(b *testing.B) {
+			a, z := mustListen(b, o), mustListen(b, o)
+			out, in := packet.NewBatch(packet.Room{}), packet.NewBatch(packet.Room{})
+			fill(out, &packet.Path{Remote: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), z.LocalPort())}, 0, same(45, 1452)...)
+			b.SetBytes(45 * 1452)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := a.Write(out); err != nil {
+					b.Fatal(err)
+				}
+				for got := 0; got < 45; got += in.Len() {
+					if err := z.Read(in); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
 	}
 }

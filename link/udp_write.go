@@ -212,8 +212,11 @@ func (s *sender) settle(fd, i int, errno unix.Errno) (again bool) {
 		}
 	case unix.EINVAL, unix.EMSGSIZE, unix.EOPNOTSUPP:
 		if m.n > 1 {
-			s.u.holdGSO.Store(gsoHold)
+			stale := s.u.stale.Load()
 			s.plain(fd, *m)
+			if s.u.stale.Load() == stale { // so it was not for the source
+				s.u.holdGSO.Store(gsoHold)
+			}
 			return false
 		}
 	}

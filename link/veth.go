@@ -149,6 +149,10 @@ func (v *Veth) Close() (err error) {
 	return err
 }
 
+// Lost returns how many packets were given up here: malformed ones that were
+// read, and those written that the kernel did not take. Safe for concurrent use.
+func (v *Veth) Lost() uint64 { return v.malformed.Load() + v.out.lost.Load() }
+
 // Write writes the packets of b, merged where possible. See packet.Device.
 func (v *Veth) Write(b *packet.Batch) error { return v.out.write(b) }
 
