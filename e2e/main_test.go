@@ -114,9 +114,8 @@ func enter(t *testing.T) *world {
 		}
 		skip(t, "no lab for end-to-end tests: %v", whyNoLab)
 	}
-	theWorld.hostDNS.Forget()
 	theWorld.tunnelDNS.Forget()
-	theWorld.elsewhereDNS.Forget()
+	t.Cleanup(func() { theWorld.wantNobody(t) })
 	return theWorld
 }
 

@@ -1,13 +1,19 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"adit/e2e/lab"
+	"adit/e2e/oracle"
+
+	"golang.org/x/sys/unix"
 )
 
 const resolvedSocket = "/run/systemd/resolve/io.systemd.Resolve"
@@ -66,4 +72,299 @@ func (w *world) fakeResolvers(t *testing.T) *listenerCount {
 	return c
 }
 
-var _ = lab.Path
+// lookups are programs that ask for a name in different ways. Each prints an
+// address of the service.
+var lookups = []struct {
+	name string
+	argv []string
+}{
+	{"libc", []string{"getent", "hosts", "web.test"}},
+	{"libc, both families", []string{"getent", "ahosts", "web.test"}},
+	{"Go", []string{"PROBE", "lookup", "web.test"}},
+	{"dig", []string{"dig", "+short", "+time=3", "+tries=2", "web.test"}},
+	{"python", []string{"python3", "-c", "import socket; print(socket.gethostbyname('web.test'))"}},
+	{"ping", []string{"ping", "-4", "-n", "-c", "1", "-W", "3", "web.test"}},
+	{"perl", []string{"perl", "-MSocket", "-e", "print inet_ntoa(scalar gethostbyname('web.test')), qq(\n)"}},
+}
+
+// wantLookups runs all lookups in the tunnel of c, and wants the tunnel's
+// nameserver and nobody else to be asked.
+func (w *world) wantLookups(t *testing.T, c conf) {
+	t.Helper()
+	for _, l := range lookups {
+		t.Run(l.name, func(t *testing.T) {
+			argv := slices.Clone(l.argv)
+			if argv[0] == "PROBE" {
+				argv[0] = w.probe
+			}
+			if argv[0] != w.probe {
+				need(t, argv[0])
+			}
+			w.watch(t)
+			w.tunnelDNS.Forget()
+			out := wantOK(t, w.in(t, c, argv...))
+			if !strings.Contains(out, "10.9.0.1") && !strings.Contains(out, "fd09::1") {
+				t.Errorf("got %q, want the service's address", out)
+			}
+			if len(w.tunnelDNS.Asked()) == 0 {
+				t.Error("the tunnel's nameserver was not asked")
+			}
+		})
+	}
+}
+
+// setResolvConf replaces the host's /etc/resolv.conf until the test is over. To
+// is put there by rename(2), as NetworkManager and resolved do.
+func setResolvConf(t *testing.T, make func(path string) error) {
+	t.Helper()
+	put := func(make func(string) error) {
+		const fresh = "/etc/resolv.conf.fresh"
+		os.Remove(fresh)
+		if err := make(fresh); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(fresh, "/etc/resolv.conf"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(make)
+	t.Cleanup(func() {
+		put(func(path string) error { return os.WriteFile(path, []byte(lab.ResolvConf), 0o644) })
+	})
+}
+
+// TestNamesGoThroughTheTunnelWhateverTheHostUses: shapes of /etc/resolv.conf that
+// distributions have.
+func TestNamesGoThroughTheTunnelWhateverTheHostUses(t *testing.T) {
+	w := enter(t)
+	s := w.fakeResolvers(t)
+	stub := func(t *testing.T, link string) {
+		const dir = "/run/systemd/resolve"
+		if err := os.WriteFile(dir+"/stub-resolv.conf", []byte("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		setResolvConf(t, func(path string) error { return os.Symlink(link, path) })
+	}
+	for _, c := range []struct {
+		name    string
+		prepare func(t *testing.T)
+	}{
+		{"a file", func(t *testing.T) {}},
+		{"a link to resolved's stub", func(t *testing.T) { stub(t, "/run/systemd/resolve/stub-resolv.conf") }},
+		{"a relative link", func(t *testing.T) { stub(t, "../run/systemd/resolve/stub-resolv.conf") }},
+		{"a dangling link", func(t *testing.T) { stub(t, "/run/nowhere/resolv.conf") }},
+		{"none", func(t *testing.T) {
+			setResolvConf(t, func(path string) error { return os.WriteFile(path, nil, 0o644) })
+			if err := os.Remove("/etc/resolv.conf"); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a mount, as in a container", func(t *testing.T) {
+			for _, name := range []string{"resolv.conf", "hosts"} {
+				from, to := filepath.Join(w.Dir, name), "/etc/"+name
+				text, err := os.ReadFile(to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(from, text, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { unix.Unmount(to, unix.MNT_DETACH) })
+			}
+		}},
+		{"nsswitch with resolve and mymachines", func(t *testing.T) {
+			old, err := os.ReadFile("/etc/nsswitch.conf")
+			if err != nil {
+				t.Fatal(err)
+			}
+			line := strings.Replace(string(old), "hosts: files dns", "hosts: mymachines resolve [!UNAVAIL=return] files myhostname dns", 1)
+			if err := os.WriteFile("/etc/nsswitch.conf", []byte(line), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.WriteFile("/etc/nsswitch.conf", old, 0o644) })
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.prepare(t)
+			w.wantLookups(t, conf{})
+		})
+	}
+	for _, path := range []string{"/run/nscd/socket", resolvedSocket} {
+		if n := s.asked(path); n > 0 {
+			t.Errorf("%d connections to the host's %s, want none", n, path)
+		}
+	}
+}
+
+// The sockets of the host's resolvers are out of reach, not just unused.
+func TestHostsResolverSocketsAreOutOfReach(t *testing.T) {
+	w := enter(t)
+	need(t, "python3")
+	s := w.fakeResolvers(t)
+	for _, path := range []string{"/run/nscd/socket", "/var/run/nscd/socket", resolvedSocket} {
+		if r := do(t, w.in(t, conf{}, "python3", "-c", connectScript, path)); r.code == 0 {
+			t.Errorf("the command could connect to %s", path)
+		}
+	}
+	if n := s.asked("/run/nscd/socket") + s.asked(resolvedSocket); n > 0 {
+		t.Errorf("%d connections to the host's resolvers, want none", n)
+	}
+}
+
+// TestResolvConfMayChangeDuringTheRun: what the host does to its own names is
+// nothing to the command.
+func TestResolvConfMayChangeDuringTheRun(t *testing.T) {
+	w := enter(t)
+	w.watch(t)
+	s := startStream(t, w.in(t, conf{}, "sh", "-c", `while read x; do getent hosts web.test || echo FAILED; "$1" lookup web.test | head -n 1; grep -c 10.78 /etc/resolv.conf; done; true`, "sh", w.probe))
+	look := func(when string) {
+		t.Helper()
+		w.tunnelDNS.Forget()
+		s.send("\n")
+		s.until("an address", func(l string) bool { return strings.HasPrefix(l, "fd09::1 ") })
+		s.until("an address", func(l string) bool { return l == "10.9.0.1" || l == "fd09::1" })
+		if n, _ := s.next(); n != "0" {
+			t.Errorf("%s: /etc/resolv.conf names the host's nameserver", when)
+		}
+		if len(w.tunnelDNS.Asked()) == 0 {
+			t.Errorf("%s: the tunnel's nameserver was not asked", when)
+		}
+	}
+	look("at first")
+	host := "nameserver 10.78.0.53\nsearch corp.test\n"
+	setResolvConf(t, func(path string) error { return os.WriteFile(path, []byte(host), 0o644) })
+	look("after a rename")
+	setResolvConf(t, func(path string) error { return os.Symlink("/run/resolv.conf", path) })
+	look("after a dangling link")
+	if err := os.WriteFile("/run/resolv.conf", []byte(host), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove("/run/resolv.conf") })
+	look("after the link's target has appeared")
+	s.in.Close()
+	s.wantEnd(0)
+}
+
+func TestNameserverThatIsNamedIsAskedThroughTheTunnel(t *testing.T) {
+	w := enter(t)
+	need(t, "dig")
+	for _, c := range []struct{ name, server, want string }{
+		{"the configured one", "", "tunnel"},
+		{"another", "@198.51.100.1", "elsewhere"},
+		{"another by IPv6", "@2001:db8:51::1", "elsewhere"},
+		{"the stub of resolved", "@127.0.0.53", "tunnel"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w.watch(t)
+			for _, transport := range []string{"+notcp", "+tcp"} {
+				argv := []string{"dig", "+short", "+time=3", "+tries=1", transport, "who.test", "TXT"}
+				if c.server != "" {
+					argv = append(argv, c.server)
+				}
+				wantStdout(t, w.in(t, conf{}, argv...), fmt.Sprintf("%q\n", c.want))
+			}
+		})
+	}
+}
+
+// An answer that does not fit is asked for again by TCP: RFC 7766.
+func TestLongAnswersArrive(t *testing.T) {
+	w := enter(t)
+	need(t, "dig")
+	w.watch(t)
+	for _, server := range []string{"@10.9.0.1", "@127.0.0.53"} {
+		got := wantOK(t, w.in(t, conf{}, "dig", "+short", "+time=3", "+noedns", server, "big.test", "TXT"))
+		if n := strings.Count(got, "\n"); n != 4 {
+			t.Errorf("%s: got %d texts, want 4: %s", server, n, got)
+		}
+	}
+}
+
+func TestDNSOptions(t *testing.T) {
+	w := enter(t)
+	need(t, "dig", "getent")
+	file := conf{}.write(t, w)
+	who := []string{"dig", "+short", "+time=3", "+tries=1", "who.test", "TXT"}
+	t.Run("--dns IP", func(t *testing.T) {
+		w.watch(t)
+		wantStdout(t, w.run(append([]string{"-c", file, "--dns", "198.51.100.1", "--"}, who...)...), "\"elsewhere\"\n")
+	})
+	t.Run("--dns off", func(t *testing.T) {
+		w.watch(t)
+		if r := do(t, w.run("-c", file, "--dns", "off", "--", "getent", "hosts", "web.test")); r.code == 0 {
+			t.Errorf("a name was resolved: %q", r.stdout)
+		}
+		if n := w.tunnelDNS.Asked(); len(n) > 0 {
+			t.Errorf("the tunnel's nameserver was asked for %q", n)
+		}
+	})
+	t.Run("--dns host", func(t *testing.T) {
+		w.watch(t, oracle.AllowDNS(lab.NameserverV4))
+		out := do(t, w.run("-c", file, "--dns", "host", "--", "getent", "hosts", "web.test"))
+		if out.code != 0 || !strings.HasPrefix(out.stdout, "fd09::1") {
+			t.Errorf("got status %d, %q, %s", out.code, out.stdout, out.stderr)
+		}
+		if len(w.hostDNS.Asked()) == 0 || len(w.tunnelDNS.Asked()) > 0 {
+			t.Errorf("the host's nameserver was asked for %q and the tunnel's for %q", w.hostDNS.Asked(), w.tunnelDNS.Asked())
+		}
+	})
+	t.Run("--dns-search", func(t *testing.T) {
+		w.watch(t)
+		got := wantOK(t, w.run("-c", file, "--dns-search", "corp.test", "--", "getent", "hosts", "web"))
+		if !strings.HasPrefix(got, "fd09::1 ") {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("no DNS in the file", func(t *testing.T) {
+		w.watch(t)
+		r := do(t, w.in(t, conf{dns: "none"}, "getent", "hosts", "web.test"))
+		if r.code == 0 {
+			t.Errorf("a name was resolved: %q", r.stdout)
+		}
+		if n := strings.Count(r.stderr, "\n"); n != 1 || !strings.Contains(r.stderr, "DNS") {
+			t.Errorf("want one warning about DNS, got %q", r.stderr)
+		}
+	})
+}
+
+func TestHostsFileOfTheHostIsUsed(t *testing.T) {
+	w := enter(t)
+	old, err := os.ReadFile("/etc/hosts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("/etc/hosts", append(slices.Clone(old), "10.9.0.1 fixed.test\n"...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.WriteFile("/etc/hosts", old, 0o644) })
+	w.watch(t)
+	// Of the other family there is no line, and glibc would ask.
+	if got := wantOK(t, w.in(t, conf{}, "getent", "ahostsv4", "fixed.test")); !strings.HasPrefix(got, "10.9.0.1 ") {
+		t.Errorf("got %q", got)
+	}
+	if asked := w.tunnelDNS.Asked(); len(asked) > 0 {
+		t.Errorf("the nameserver was asked for %q", asked)
+	}
+}
+
+// TestEndpointsNameIsTheOneThingAskedInClear: design.md, decisions.
+func TestEndpointsNameIsTheOneThingAskedInClear(t *testing.T) {
+	w := enter(t)
+	w.watch(t, oracle.AllowDNS(lab.NameserverV4))
+	out := wantOK(t, w.in(t, conf{endpoint: "peer.test:51820"}, w.probe, "get", "http://web.test/whoami"))
+	if out != "10.9.0.2\n" && out != "fd09::2\n" {
+		t.Errorf("got %q", out)
+	}
+	asked := w.hostDNS.Asked()
+	for _, q := range asked {
+		if q != "peer.test. TypeA" && q != "peer.test. TypeAAAA" {
+			t.Errorf("the host's nameserver was asked for %q", q)
+		}
+	}
+	if len(asked) == 0 || len(asked) > 2 {
+		t.Errorf("the host's nameserver was asked %q, want A and AAAA of the endpoint once", asked)
+	}
+}

@@ -103,6 +103,7 @@ func wantStdout(t *testing.T, cmd *exec.Cmd, want string) {
 // only the tunnel may be seen.
 func (w *world) watch(t *testing.T, opts ...oracle.Option) {
 	t.Helper()
+	w.hostDNS.Forget()
 	o, err := oracle.Watch(endpoints, opts...)
 	if err != nil {
 		t.Fatalf("watch the host: %v", err)

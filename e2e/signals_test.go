@@ -73,8 +73,9 @@ func TestInterruptWhileWaitingForTheTunnel(t *testing.T) {
 		code int
 	}{{syscall.SIGINT, 130}, {syscall.SIGTERM, 143}} {
 		t.Run(c.sig.String(), func(t *testing.T) {
+			file := conf{endpoint: "10.77.0.1:9"}.write(t, w)
 			before := w.Snapshot()
-			s := startStream(t, w.run("-v", "-c", conf{endpoint: "10.77.0.1:9"}.write(t, w), "--", "echo", "started"))
+			s := startStream(t, w.run("-c", file, "--", "echo", "started"))
 			w.untilItTries(t, s)
 			begin := time.Now()
 			s.signal(c.sig)

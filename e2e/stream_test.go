@@ -144,7 +144,6 @@ func (s *stream) said() string {
 // were not read yet.
 func (s *stream) end() (code int, sig syscall.Signal, rest []string) {
 	s.t.Helper()
-	s.in.Close()
 	for {
 		l, ok := s.next()
 		if !ok {

@@ -141,14 +141,14 @@ func (w *world) shell(t *testing.T) *terminal {
 const interruptedScript = `
 import sys, urllib.request
 n = 0
-print("READY", flush=True)
+word = "READY"
 while True:
     try:
+        print(word, n, flush=True)
         line = sys.stdin.readline()
         break
     except KeyboardInterrupt:
-        n += 1
-        print("INTERRUPTED", n, flush=True)
+        n, word = n + 1, "INTERRUPTED"
 print("FROM", urllib.request.urlopen(sys.argv[1]).read().decode(), flush=True)
 print("TOTAL", n, flush=True)
 `

@@ -17,6 +17,8 @@ func (o *Oracle) isInnocent(p packet) bool {
 		return o.onLink(p.src.Addr()) && o.onLink(p.dst.Addr())
 	case p.isNeighbour():
 		return o.onLink(p.target)
+	case p.protocol == unix.IPPROTO_ICMPV6 && p.kind == listenerReport:
+		return reportsKernelGroups(p.payload)
 	case p.later && p.protocol == unix.IPPROTO_UDP:
 		return o.isEndpoint(p.src.Addr()) || o.isEndpoint(p.dst.Addr())
 	case p.isUnreachable():
@@ -25,6 +27,30 @@ func (o *Oracle) isInnocent(p packet) bool {
 			(slices.Contains(o.endpoints, quoted.src) || slices.Contains(o.endpoints, quoted.dst))
 	}
 	return false
+}
+
+// listenerReport is the ICMPv6 type of a report of multicast groups: RFC 9777
+// §5.2.
+const listenerReport = 143
+
+// reportsKernelGroups reports whether all groups of a report are those that the
+// kernel joins by itself when an interface gets an address: solicited nodes, all
+// nodes, all routers. b starts behind the first eight bytes of the message.
+func reportsKernelGroups(b []byte) bool {
+	// Records: type (1), length of auxiliary data (1), sources (2), group (16), …
+	const record = 20
+	if len(b) < record || len(b)%record != 0 {
+		return false // sources or auxiliary data: not the kernel's
+	}
+	solicited := netip.MustParsePrefix("ff02::1:ff00:0/104")
+	for ; len(b) > 0; b = b[record:] {
+		g := netip.AddrFrom16([16]byte(b[4:record]))
+		all := g == netip.IPv6LinkLocalAllNodes() || g == netip.IPv6LinkLocalAllRouters()
+		if !all && !solicited.Contains(g) {
+			return false
+		}
+	}
+	return true
 }
 
 // isUnreachable reports whether p is a destination-unreachable or packet-too-big
