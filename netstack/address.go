@@ -24,6 +24,12 @@ func toFull(a netip.AddrPort) tcpip.FullAddress {
 	return tcpip.FullAddress{Addr: toAddress(a.Addr()), Port: a.Port()}
 }
 
+// fromAddress returns a as netip has it; the zero Addr if there is none.
+func fromAddress(a tcpip.Address) netip.Addr {
+	addr, _ := netip.AddrFromSlice(a.AsSlice())
+	return addr
+}
+
 // fromFull returns a with an IPv4 address in its short form. The unspecified
 // address, which gVisor leaves out, is IPv6's.
 func fromFull(a tcpip.FullAddress) netip.AddrPort {

@@ -82,9 +82,9 @@ func (s *Stack) filterOutgoing(b *packet.Batch) int {
 	return left
 }
 
-// filterIncoming gives to gVisor what is gVisor's, drops what may not come in,
+// routeIncoming gives to gVisor what is gVisor's, drops what may not come in,
 // and returns how many packets of b are left for the program.
-func (s *Stack) filterIncoming(b *packet.Batch) int {
+func (s *Stack) routeIncoming(b *packet.Batch) int {
 	var h header
 	now := s.router.now()
 	left := 0

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -99,11 +100,17 @@ func (q *question) check(msg []byte) (dnsmessage.Header, error) {
 	return h, nil
 }
 
-// exchange asks the tunnel's servers in turn until one of them answers, over
-// TCP from the start if stream is set, and when an answer was cut if complete
-// is set. It returns the raw answer and its header.
-func (s *Stack) exchange(ctx context.Context, q question, stream, complete bool) ([]byte, dnsmessage.Header, error) {
-	if len(s.dns) == 0 {
+// nameservers are asked one after the other, over connections that dial makes.
+type nameservers struct {
+	list []netip.AddrPort
+	dial func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error)
+}
+
+// exchange asks the servers in turn until one of them answers, over TCP from
+// the start if stream is set, and when an answer was cut if complete is set. It
+// returns the raw answer and its header.
+func (ns *nameservers) exchange(ctx context.Context, q question, stream, complete bool) ([]byte, dnsmessage.Header, error) {
+	if len(ns.list) == 0 {
 		return nil, dnsmessage.Header{}, errNoNameserver
 	}
 	var (
@@ -113,8 +120,8 @@ func (s *Stack) exchange(ctx context.Context, q question, stream, complete bool)
 	)
 	timeout := dnsFirstTimeout
 	for range dnsRounds {
-		for _, server := range s.dns {
-			msg, h, err := s.exchangeWith(ctx, server, q, stream, complete, timeout)
+		for _, server := range ns.list {
+			msg, h, err := ns.exchangeWith(ctx, server, q, stream, complete, timeout)
 			switch {
 			case ctx.Err() != nil:
 				return nil, h, contextError(ctx)
@@ -135,20 +142,20 @@ func (s *Stack) exchange(ctx context.Context, q question, stream, complete bool)
 }
 
 // exchangeWith asks one server.
-func (s *Stack) exchangeWith(ctx context.Context, server netip.Addr, q question, stream, complete bool, timeout time.Duration) ([]byte, dnsmessage.Header, error) {
+func (ns *nameservers) exchangeWith(ctx context.Context, server netip.AddrPort, q question, stream, complete bool, timeout time.Duration) ([]byte, dnsmessage.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if !stream {
-		msg, h, err := s.exchangeUDP(ctx, server, q)
+		msg, h, err := ns.exchangeUDP(ctx, server, q)
 		if err != nil || !complete || !h.Truncated {
 			return msg, h, err
 		}
 	}
-	return s.exchangeTCP(ctx, server, q)
+	return ns.exchangeTCP(ctx, server, q)
 }
 
-func (s *Stack) exchangeUDP(ctx context.Context, server netip.Addr, q question) ([]byte, dnsmessage.Header, error) {
-	c, err := s.dialUDP("udp", netip.AddrPortFrom(server, dnsPort))
+func (ns *nameservers) exchangeUDP(ctx context.Context, server netip.AddrPort, q question) ([]byte, dnsmessage.Header, error) {
+	c, err := ns.dial(ctx, "udp", server)
 	if err != nil {
 		return nil, dnsmessage.Header{}, err
 	}
@@ -172,8 +179,8 @@ func (s *Stack) exchangeUDP(ctx context.Context, server netip.Addr, q question) 
 	}
 }
 
-func (s *Stack) exchangeTCP(ctx context.Context, server netip.Addr, q question) ([]byte, dnsmessage.Header, error) {
-	c, err := s.dialTCP(ctx, "tcp", netip.AddrPortFrom(server, dnsPort))
+func (ns *nameservers) exchangeTCP(ctx context.Context, server netip.AddrPort, q question) ([]byte, dnsmessage.Header, error) {
+	c, err := ns.dial(ctx, "tcp", server)
 	if err != nil {
 		return nil, dnsmessage.Header{}, err
 	}

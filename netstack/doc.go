@@ -29,8 +29,10 @@
 //	link.go       gVisor's link endpoint, run to completion
 //	errno.go      gVisor's errors as the errno that a kernel would give
 //	dialer.go     Dialer: DialContext, ListenPacket, Listen
-//	conn.go       streams; packetconn.go: datagrams; deadline.go
+//	endpoint.go   what sockets have in common; conn.go: streams;
+//	              packetconn.go: datagrams; deadline.go; address.go
 //	resolve.go    names through the tunnel; dnsquery.go: one exchange
 //	servedns.go   a forwarder of raw DNS messages
-//	forward.go    the gateway's side: connections to any address
+//	forward.go    Gateway: the other end of a tunnel, connections to any address;
+//	              forwardtcp.go, forwardudp.go, forwardping.go
 package netstack

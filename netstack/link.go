@@ -91,6 +91,20 @@ func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	return list.Len(), nil
 }
 
+// send carries one packet that was made here upstream.
+func (l *link) send(pkt []byte) {
+	upstream := l.upstream.Load()
+	if upstream == nil {
+		return
+	}
+	b := l.batches.Get()
+	if p := b.Append(len(pkt)); p != nil {
+		copy(p, pkt)
+		(*upstream)(b)
+	}
+	l.batches.Put(b)
+}
+
 // copyPacket copies all of pb, headers and data, to dst, which is as long.
 func copyPacket(dst []byte, pb *stack.PacketBuffer) {
 	views, skip := pb.AsViewList()

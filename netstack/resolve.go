@@ -144,7 +144,7 @@ func (s *Stack) lookupKind(ctx context.Context, name dnsmessage.Name, kind dnsme
 		if err != nil {
 			return nil, err
 		}
-		msg, h, err := s.exchange(ctx, q, false, true)
+		msg, h, err := s.nameservers.exchange(ctx, q, false, true)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -35,12 +36,25 @@ const (
 // ctx ends, else the error that ended one of the sockets; both are closed then.
 // What is not DNS is ignored, what cannot be answered is SERVFAIL.
 func (s *Stack) ServeDNS(ctx context.Context, udp net.PacketConn, tcp net.Listener) error {
-	return serveDNS(ctx, udp, tcp, func(ctx context.Context, q question, stream bool) ([]byte, error) {
-		// A datagram that was cut is passed on as it is: who wants all of it
-		// asks by TCP.
-		msg, _, err := s.exchange(ctx, q, stream, false)
-		return msg, err
-	})
+	return serveDNS(ctx, udp, tcp, s.nameservers.forward)
+}
+
+// ForwardDNS is [Stack.ServeDNS] with other servers: messages that arrive on
+// the sockets, which may be those of a Gateway, are forwarded to them over
+// connections that dial makes.
+func ForwardDNS(ctx context.Context, udp net.PacketConn, tcp net.Listener, servers []netip.AddrPort,
+	dial func(ctx context.Context, network, address string) (net.Conn, error)) error {
+	ns := nameservers{list: servers, dial: func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
+		return dial(ctx, network, server.String())
+	}}
+	return serveDNS(ctx, udp, tcp, ns.forward)
+}
+
+// forward is the answerer that asks the servers. A datagram that was cut is
+// passed on as it is: who wants all of it asks by TCP.
+func (ns *nameservers) forward(ctx context.Context, q question, stream bool) ([]byte, error) {
+	msg, _, err := ns.exchange(ctx, q, stream, false)
+	return msg, err
 }
 
 // An answerer returns the raw answer to a question; stream says that it may be

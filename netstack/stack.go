@@ -1,9 +1,11 @@
 package netstack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -53,8 +55,12 @@ type Stack struct {
 
 	icmpErrors limiter
 
-	dns    []netip.Addr
-	search []string
+	// filterIncoming deals with what comes out of the tunnel and returns how
+	// many packets are left for the program. It does not change after New.
+	filterIncoming func(*packet.Batch) int
+
+	nameservers nameservers
+	search      []string
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed by closeDevice
@@ -85,7 +91,6 @@ func newStack(cfg Config) (*Stack, error) {
 		mtu:     cfg.MTU,
 		batches: &batchPool{room: cfg.Room},
 		log:     cfg.Logger,
-		dns:     cfg.DNS,
 		search:  cfg.Search,
 		closed:  make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -96,7 +101,17 @@ func newStack(cfg Config) (*Stack, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	for _, server := range cfg.DNS {
+		s.nameservers.list = append(s.nameservers.list, netip.AddrPortFrom(server, dnsPort))
+	}
+	s.nameservers.dial = func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
+		if network == "tcp" {
+			return s.dialTCP(ctx, network, server)
+		}
+		return s.dialUDP(network, server)
+	}
 	s.fillRouter(cfg)
+	s.filterIncoming = s.routeIncoming
 	s.link = &link{batches: s.batches, sent: s.noteSent}
 	s.link.mtu.Store(uint32(s.mtu))
 	if err := s.startNet(s.router.hosts.has6()); err != nil {
