@@ -166,5 +166,7 @@ func (c *core) handleCookie(now Instant, msg []byte) {
 	defer p.mu.Unlock()
 	if !p.jar.open(now, msg, p.key) {
 		c.drops.badTag.Add(1)
+		return
 	}
+	p.timers.resend = 0 // "waits for the expiration of the Rekey-Timeout timer" (§6.6)
 }

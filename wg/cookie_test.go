@@ -229,7 +229,7 @@ func TestWrongMAC1IsMetWithSilence(t *testing.T) {
 		forged[i] ^= 0x80
 		w.fly(a.addr, b.addr, forged, 0)
 	}
-	w.run(time.Second)
+	w.run(100 * time.Millisecond)
 	if len(w.log) != n {
 		t.Fatalf("a wrong mac1 was answered:%s", describe(w.log[n:]))
 	}

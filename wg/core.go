@@ -109,6 +109,10 @@ func (c *core) fire(now Instant, p *peer, out *output) {
 	if passed(&t.resolve, now) && t.retransmit != 0 {
 		c.askAddresses(p, out)
 	}
+	if passed(&t.resend, now) && p.handshake != nil && t.retransmit != 0 {
+		c.sendInitiation(p, p.ways(), out)
+		t.nextCopy(p.handshake.sent)
+	}
 	if passed(&t.retransmit, now) {
 		c.retry(now, p, out)
 	}
@@ -177,6 +181,10 @@ func (c *core) initiate(now Instant, p *peer, out *output) {
 	t.lastSent = now
 	t.handshakeInitiated(now, c.jitter())
 	t.authenticatedSent(now)
+	if p.lastHandshake == 0 && t.failures == 1 {
+		t.copies = 0
+		t.nextCopy(now)
+	}
 	addrs := c.sendInitiation(p, ways, out)
 	out.event(p, HandshakeStarted, func(e *Event) { e.Attempt, e.Addresses = t.failures, addrs })
 }
@@ -315,6 +323,7 @@ func (c *core) forgetHandshake(p *peer) {
 		c.index.remove(p.handshake.index)
 		p.handshake.clear()
 		p.handshake = nil
+		p.timers.resend = 0
 	}
 }
 

@@ -3,6 +3,7 @@ package wg
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -293,6 +294,40 @@ func TestHandshakesAreRetriedFor90SecondsThenByPackets(t *testing.T) {
 	b.deaf = false
 	w.run(time.Second)
 	w.mustGet(b, toB(60))
+}
+
+// §6.4 with a program waiting: the very first initiation, and no other, is sent
+// again, the same bytes, so that one lost datagram does not cost five seconds.
+func TestTheFirstInitiationIsSentAgainUnchanged(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	b.deaf = true
+	w.run(20 * time.Second)
+	var at []time.Duration
+	for _, l := range w.log {
+		if l.copy {
+			at = append(at, time.Duration(l.at-simStart))
+		}
+	}
+	if !slices.Equal(at, copyAfter[:]) {
+		t.Fatalf("copies after %v, want %v", at, copyAfter)
+	}
+	if n := len(a.sent(typeInitiation)); n != 4 {
+		t.Fatalf("%d initiations in 20 s, want 4", n)
+	}
+}
+
+func TestALostFirstInitiationCostsLittle(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	b.deaf = true
+	w.run(100 * time.Millisecond)
+	b.deaf = false
+	w.run(100 * time.Millisecond)
+	if a.count(SessionUp) != 1 {
+		t.Fatal("no session 200 ms after the start")
+	}
+	if n := len(b.sent(typeResponse)); n != 1 {
+		t.Fatalf("%d responses, want 1", n)
+	}
 }
 
 // timers.c: giving up drops what was staged.

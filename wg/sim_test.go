@@ -39,6 +39,7 @@ type sighting struct {
 	from, to netip.AddrPort
 	kind     uint32
 	size     int
+	copy     bool // of the initiation sent before
 }
 
 type flying struct {
@@ -63,6 +64,8 @@ type node struct {
 	ask    []resolveRequest
 	skew   time.Duration // of its time of day
 	deaf   bool          // datagrams to it are lost
+
+	lastInit []byte // the initiation sent last
 }
 
 const simStart = Instant(1000 * time.Second)
@@ -126,7 +129,12 @@ func (n *node) transmit(b *packet.Batch) {
 			continue
 		}
 		to := b.Path(i).Remote
-		w.log = append(w.log, sighting{w.now, n.addr, to, messageType(d), len(d)})
+		s := sighting{w.now, n.addr, to, messageType(d), len(d), false}
+		if s.kind == typeInitiation {
+			s.copy = bytes.Equal(n.lastInit, d)
+			n.lastInit = bytes.Clone(d)
+		}
+		w.log = append(w.log, s)
 		if w.tap != nil {
 			w.tap(n, w.nodes[to], d)
 		}
@@ -237,10 +245,10 @@ func (n *node) count(k EventKind) (c int) {
 	return c
 }
 
-// sent returns what n sent of that kind since the beginning.
+// sent returns what n sent of that kind since the beginning, copies left out.
 func (n *node) sent(kind uint32) (s []sighting) {
 	for _, l := range n.w.log {
-		if l.from == n.addr && l.kind == kind {
+		if l.from == n.addr && l.kind == kind && !l.copy {
 			s = append(s, l)
 		}
 	}

@@ -15,11 +15,13 @@ type timers struct {
 	expire       Instant // the current session gets too old to be used
 	zeroKeys     Instant // no session was derived for so long that keys are forgotten
 	resolve      Instant // the endpoint's name did not resolve: ask again
+	resend       Instant // the first initiation of all may be lost: a copy of it
 
 	needAnother bool          // data came in while keepalive was armed
 	lastMinute  bool          // the current session was renewed by receiving
 	attempts    int           // retransmissions since a packet last asked for a session
 	failures    int           // initiations since a session was last derived
+	copies      int           // of the initiation in flight, sent so far
 	lastSent    Instant       // when an initiation or a response went out
 	interval    time.Duration // of persistent; 0: off
 	jitter      time.Duration // of this handshake; drawn seldom, so that the data path draws nothing
@@ -28,7 +30,7 @@ type timers struct {
 // next returns the earliest deadline, 0 if there is none.
 func (t *timers) next() (at Instant) {
 	for _, d := range [...]Instant{t.begin, t.retransmit, t.keepalive, t.newHandshake,
-		t.persistent, t.expire, t.zeroKeys, t.resolve} {
+		t.persistent, t.expire, t.zeroKeys, t.resolve, t.resend} {
 		if d != 0 && (at == 0 || d < at) {
 			at = d
 		}
@@ -105,13 +107,30 @@ func (t *timers) handshakeInitiated(now Instant, jitter time.Duration) {
 
 // handshakeComplete: both sides have the keys and each knows it of the other.
 func (t *timers) handshakeComplete() {
-	t.begin, t.retransmit, t.resolve = 0, 0, 0
+	t.begin, t.retransmit, t.resolve, t.resend = 0, 0, 0, 0
 	t.attempts, t.failures = 0, 0
 	t.lastMinute = false
 }
 
 // sessionDerived: keys exist that must not exist for ever (§6.3).
 func (t *timers) sessionDerived(now Instant) { t.zeroKeys = now.after(zeroKeysAfter) }
+
+// copyAfter is when copies of the first initiation of all are sent. A program is
+// waiting for it, and Rekey-Timeout is long. §6.4 forbids more than one
+// initiation in five seconds; these are the same one, byte for byte, as a
+// network may double any datagram: the peer drops a copy of what it has
+// accepted as a replay, and takes a copy of what was lost or came within 20 ms
+// (wireguard-go: 50 ms) after an initiation of the program before.
+var copyAfter = [...]time.Duration{150 * time.Millisecond, 500 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Second}
+
+// nextCopy sets when the initiation sent at sent is sent once more.
+func (t *timers) nextCopy(sent Instant) {
+	t.resend = 0
+	if t.copies < len(copyAfter) {
+		t.resend = sent.after(copyAfter[t.copies])
+		t.copies++
+	}
+}
 
 // stop turns every deadline off.
 func (t *timers) stop() {

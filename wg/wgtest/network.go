@@ -169,6 +169,9 @@ func (t *Transport) deliver(d datagram) {
 func (t *Transport) Read(b *packet.Batch) error {
 	b.Reset()
 	for {
+		if t.closed() {
+			return net.ErrClosed
+		}
 		if t.take(b) > 0 {
 			return nil
 		}
@@ -209,10 +212,8 @@ func (t *Transport) take(b *packet.Batch) (n int) {
 
 // Write implements wg.Transport.
 func (t *Transport) Write(b *packet.Batch) error {
-	select {
-	case <-t.done:
+	if t.closed() {
 		return net.ErrClosed
-	default:
 	}
 	t.net.mu.Lock()
 	defer t.net.mu.Unlock()
@@ -222,6 +223,15 @@ func (t *Transport) Write(b *packet.Batch) error {
 		}
 	}
 	return nil
+}
+
+func (t *Transport) closed() bool {
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // Overhead implements wg.Transport.

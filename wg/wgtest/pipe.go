@@ -26,6 +26,9 @@ func NewPipe(mtu int) *Pipe {
 // Send makes pkt come out of Read. It waits while 256 packets are unread, and
 // reports false after Close.
 func (p *Pipe) Send(pkt []byte) bool {
+	if p.closed() {
+		return false
+	}
 	select {
 	case p.in <- append([]byte(nil), pkt...):
 		return true
@@ -49,6 +52,9 @@ func (p *Pipe) Receive(ctx context.Context) []byte {
 // Read implements packet.Device.
 func (p *Pipe) Read(b *packet.Batch) error {
 	b.Reset()
+	if p.closed() {
+		return net.ErrClosed
+	}
 	select {
 	case pkt := <-p.in:
 		copy(b.Append(len(pkt)), pkt)
@@ -68,6 +74,9 @@ func (p *Pipe) Read(b *packet.Batch) error {
 
 // Write implements packet.Device.
 func (p *Pipe) Write(b *packet.Batch) error {
+	if p.closed() {
+		return net.ErrClosed
+	}
 	for i := range b.Len() {
 		if pkt := b.Packet(i); len(pkt) > 0 {
 			select {
@@ -79,6 +88,15 @@ func (p *Pipe) Write(b *packet.Batch) error {
 		}
 	}
 	return nil
+}
+
+func (p *Pipe) closed() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // MTU implements packet.Device.
