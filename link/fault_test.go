@@ -307,11 +307,11 @@ func TestOddSegmentSizesAreSurvived(t *testing.T) {
 
 func TestSlotsFollowWhatTheKernelDelivers(t *testing.T) {
 	var slots []string
-	segment, cut := int32(0), false
+	segment, cut, size := int32(0), false, 1400
 	u, b := fakeReceive(t, func(m []mmsghdr) int {
 		slots = append(slots, fmt.Sprint(len(m)))
 		for i := range m {
-			put(&m[i], 100, segment)
+			put(&m[i], size, segment)
 		}
 		if cut {
 			m[0].hdr.Flags = unix.MSG_TRUNC
@@ -327,11 +327,15 @@ func TestSlotsFollowWhatTheKernelDelivers(t *testing.T) {
 		}
 		return strings.Join(slices.Compact(slots), " ")
 	}
-	segment = 50
+	segment = 700
 	if got := reads(100); got != "2" {
 		t.Errorf("with GRO: %s slots, want 2", got)
 	}
-	segment = 0
+	segment, size = 0, 100
+	if got := reads(100); got != "2" {
+		t.Errorf("short datagrams: %s slots, want 2", got)
+	}
+	size = 1400
 	if got := reads(groGiveUp + 5); got != "2 64" {
 		t.Errorf("without: %s slots, want 2, then 64", got)
 	}

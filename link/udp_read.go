@@ -13,12 +13,15 @@ const (
 	bigSlot, smallSlot = packet.SlabSize / 2, 2048
 	maxMessages        = packet.SlabSize / smallSlot
 
-	// After so many reads in a row that were full, and of which none
-	// carried more than one datagram in a message, GRO does not happen on this host's
-	// interface: more and smaller slots serve better.
+	// After so many reads in a row that were full of long datagrams, none of
+	// them merged, GRO does not happen on the way here (a virtual network
+	// card, Wi-Fi with losses): more and smaller slots serve better. Short
+	// ones prove nothing: acknowledgements seldom come in runs.
 	groGiveUp = 16
-	// After so many reads without GRO it is tried again.
-	groRetry = 1 << 14
+	groLong   = 1000 // bytes
+	// After so many reads without GRO it is tried again: that costs little,
+	// and doing without costs ten times as much where GRO would work.
+	groRetry = 1 << 11
 
 	// Errors in a row that Read takes for news about other datagrams.
 	maxReadErrors = 64
@@ -110,7 +113,7 @@ func (r *receiver) receive(fd uintptr) bool {
 // deliver describes the datagrams of the messages in the batch.
 func (r *receiver) deliver(fd int, msgs []mmsghdr, slot int, full bool) {
 	r.err = nil
-	merged, cut := false, false
+	long, merged, cut := full, false, false
 	var a arrival
 	for i := range msgs {
 		m := &msgs[i]
@@ -121,6 +124,7 @@ func (r *receiver) deliver(fd int, msgs []mmsghdr, slot int, full bool) {
 			r.u.lost.Add(1)
 			continue
 		}
+		long = long && n >= groLong
 		a = arrival{from: r.from[i], to: in.to, ifIndex: in.ifIndex}
 		if m.hdr.Namelen < unix.SizeofSockaddrInet6 {
 			a.from.Scope_id = 0 // behind the end of a sockaddr_in
@@ -143,14 +147,15 @@ func (r *receiver) deliver(fd int, msgs []mmsghdr, slot int, full bool) {
 			}
 		}
 	}
-	r.adapt(fd, merged, full, cut)
+	r.adapt(fd, merged, long, cut)
 }
 
-// adapt chooses between few big slots and many small ones.
-func (r *receiver) adapt(fd int, merged, full, cut bool) {
+// adapt chooses between few big slots and many small ones, after a read that
+// had merged datagrams, was full of long ones, or cut one off.
+func (r *receiver) adapt(fd int, merged, long, cut bool) {
 	r.large = r.large || cut
 	switch {
-	case r.gro && (merged || !full || r.large):
+	case r.gro && (merged || !long || r.large):
 		r.streak = 0
 	case r.gro:
 		if r.streak++; r.streak >= groGiveUp {
