@@ -20,10 +20,11 @@ import (
 
 // An engine is the process between the command and the network.
 type engine struct {
-	l    *launch
-	cfg  *config.Config
-	log  *slog.Logger
-	exit closers // what to close at the end, in reverse
+	l     *launch
+	cfg   *config.Config
+	log   *slog.Logger
+	logFD int     // the log's pipe
+	exit  closers // what to close at the end, in reverse
 
 	reportMu sync.Mutex // guards reports
 	reports  *json.Encoder
@@ -85,7 +86,8 @@ func newEngine(control, logPipe string) (*engine, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, os.NewSyscallError("prctl", err)
 	}
-	e := &engine{control: c, reports: json.NewEncoder(c), l: new(launch)}
+	nameProcess(engineName)
+	e := &engine{control: c, reports: json.NewEncoder(c), l: new(launch), logFD: logFD}
 	orders := json.NewDecoder(c)
 	if err := orders.Decode(e.l); err != nil {
 		return nil, fmt.Errorf("read the launch: %w", err)
@@ -186,6 +188,7 @@ func (e *engine) run() error {
 	}
 	e.report(report{Event: eventStarted, PID: pid})
 	end := e.child.wait()
+	e.child.endKeeper()
 	e.nameLeftovers()
 	e.report(end)
 	return nil
@@ -208,9 +211,9 @@ func (e *engine) leaveTerminal() {
 	if err != nil {
 		return
 	}
-	for fd := range 3 {
-		unix.Dup3(null, fd, 0)
-	}
+	unix.Dup3(null, 0, 0)
+	unix.Dup3(null, 1, 0)
+	unix.Dup3(e.logFD, 2, 0)
 	unix.Close(null)
 	closeInherited(-1)
 }

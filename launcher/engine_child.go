@@ -17,6 +17,7 @@ type child struct {
 	mu      sync.Mutex     // guards what follows
 	pid     int            // the process that is or becomes the command; 0 before
 	running bool           // it has become the command
+	keeper  int            // the keeper of /etc, 0 if there is none
 	ends    map[int]report // how those children ended that may prove to be the command
 	reaped  sync.Cond      // ends has grown; its lock is mu
 }
@@ -98,7 +99,7 @@ func (c *child) is(pid int) bool {
 func (c *child) ended(pid int, end report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if pid == c.pid || !c.running {
+	if pid == c.pid || pid == c.keeper || !c.running {
 		c.ends[pid] = end
 		c.reaped.Broadcast()
 	}
@@ -108,11 +109,34 @@ func (c *child) ended(pid int, end report) {
 func (c *child) wait() report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.waitFor(c.pid)
+}
+
+// waitFor waits for the end of pid. c.mu must be held.
+func (c *child) waitFor(pid int) report {
 	for {
-		if end, ok := c.ends[c.pid]; ok {
+		if end, ok := c.ends[pid]; ok {
 			return end
 		}
 		c.reaped.Wait()
+	}
+}
+
+// keep says that pid is the keeper of /etc; 0 says nothing.
+func (c *child) keep(pid int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keeper = pid
+}
+
+// endKeeper ends the keeper and waits until it is gone.
+func (c *child) endKeeper() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keeper != 0 {
+		unix.Kill(c.keeper, unix.SIGKILL)
+		c.waitFor(c.keeper)
+		c.keeper = 0
 	}
 }
 

@@ -53,6 +53,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if f.status, err = newStatusWriter(o.StatusFD); err != nil {
 		return Result{}, failed(err)
 	}
+	f.warnOfSockets()
 	signals := f.catchSignals()
 	if err := f.startEngine(); err != nil {
 		return Result{}, failed(fmt.Errorf("start the engine: %w", err))
@@ -86,6 +87,18 @@ func findCommand(argv []string) error {
 		return &Error{Code: CodeNotFound, Err: fmt.Errorf("%s: command not found", argv[0])}
 	default:
 		return &Error{Code: CodeCannotRun, Err: fmt.Errorf("%s: cannot be executed: %w", argv[0], rootCause(err))}
+	}
+}
+
+// warnOfSockets warns of a standard descriptor that is a socket of the host's
+// network. It is the command's own input or output, and so left to it, but it
+// does not go through the tunnel.
+func (f *front) warnOfSockets() {
+	for fd := range 3 {
+		family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+		if err == nil && family != unix.AF_UNIX {
+			f.notify(Warning, fmt.Sprintf("descriptor %d is a socket of the host's network: what the command does with it is outside of the tunnel", fd))
+		}
 	}
 }
 

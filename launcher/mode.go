@@ -98,6 +98,8 @@ func Main(args []string) bool {
 		stageMain(args[1:])
 	case innerName:
 		innerMain(args[1:])
+	case keeperName:
+		keeperMain(args[1:])
 	case probeName:
 		probeMain(args[1:])
 	default:

@@ -5,9 +5,24 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
+
+// nameProcess gives this process the name that ps shows: started as
+// /proc/self/exe, it would be "exe". execve gives the command its own.
+func nameProcess(name string) {
+	b, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return
+	}
+	// The name of the process is that of its first thread, which any thread
+	// can set here; prctl(PR_SET_NAME) would name the calling one.
+	if os.WriteFile("/proc/self/comm", []byte(name), 0) != nil {
+		unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(b)), 0, 0, 0)
+	}
+}
 
 // childrenOf returns the pids of the processes whose parent is pid, zombies
 // left out. It reads /proc: the list may be old when it is used, but a child of

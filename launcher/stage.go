@@ -24,7 +24,8 @@ import (
 //  3. furnish the network: lo, the device, addresses, routes
 //  4. furnish the file system: /etc, masks over resolver sockets
 //  5. hand the device and the DNS sockets to the engine
-//  6. where the command is uid 0: start the inner stage and leave the rest to it
+//  6. where the command is uid 0: start the inner stage and leave the rest to it;
+//     for the system's root, start the keeper of /etc as well
 //  7. wait for the engine's word
 //  8. close what the command must not inherit, forbid AF_VSOCK, drop everything
 //  9. execve
@@ -32,6 +33,7 @@ import (
 // Until 9, whatever fails is reported, and the command is not started.
 func stageMain(args []string) {
 	runtime.LockOSThread()
+	nameProcess(stageName)
 	sock, argv, err := stageArgs(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "adit: stage: %v\n", err)
@@ -109,6 +111,11 @@ func stageRun(sock *seqpacket, argv []string) error {
 	if c.Inner {
 		if report.PID, err = startInner(sock, &c, argv); err != nil {
 			return step("start the inner namespace", err)
+		}
+	}
+	if c.KeepEtc {
+		if report.Keeper, err = startKeeper(&c); err != nil {
+			return step("start the keeper of /etc", err)
 		}
 	}
 	if err := sock.send(report, fds...); err != nil {

@@ -33,7 +33,11 @@ func furnishFiles(c *stageConfig, r *stageReport) error {
 		}
 	}
 	if c.KeepEtc {
-		return step("bind the resolver's files over those of /etc", bindEtc(files))
+		if err := bindEtc(files); err != nil {
+			return step("bind the resolver's files over those of /etc", err)
+		}
+		// Shared with the namespace inside, as its master: keepEtc.
+		return step("share the mounts", unix.Mount("none", "/", "", unix.MS_REC|unix.MS_SHARED, ""))
 	}
 	files = append(files, sshConfigs()...)
 	how, err := furnishEtc(files)

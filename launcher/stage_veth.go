@@ -4,6 +4,8 @@ import (
 	"os"
 	"runtime"
 
+	"adit/link"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -81,6 +83,6 @@ func openFarEnd() (*os.File, error) {
 	if err := h.LinkSetUp(dev); err != nil {
 		return nil, step("set the far end up", err)
 	}
-	file, err := openPacketSocket(dev.Attrs().Index)
+	file, err := link.OpenPacketSocket(dev.Attrs().Index)
 	return file, step("open a packet socket", err)
 }

@@ -57,6 +57,7 @@ func (t *tunnel) open(ctx context.Context, lock *keyLock) error {
 		return err
 	}
 	t.e.child.takeOver(report.PID)
+	t.e.child.keep(report.Keeper)
 	t.reportMode(report, mtu)
 	device, err := openDevice(report.Device, files[0], mtu)
 	if err != nil {
@@ -137,7 +138,7 @@ func openDevice(kind string, f *os.File, mtu int) (packet.Device, error) {
 	if kind == "tun" {
 		return link.NewTUN(f, mtu)
 	}
-	return newVeth(f, mtu, vethApp, vethGateway)
+	return link.NewVeth(f, mtu, vethApp, vethGateway)
 }
 
 // reportMode says, at -v only, how the command's traffic is got hold of.

@@ -23,6 +23,7 @@ const (
 	engineName = "adit-engine"
 	stageName  = "adit-stage"
 	innerName  = "adit-inner"
+	keeperName = "adit-keeper"
 	probeName  = "adit-probe"
 )
 
@@ -133,6 +134,7 @@ type stageReport struct {
 	Sockets []string // the addresses of the DNS sockets that follow the device
 	Notes   []string // for the log
 	PID     int      // of the process that becomes the command, when it is another
+	Keeper  int      // pid of the keeper of /etc, if there is one
 	Step    string   // what failed
 	Errno   syscall.Errno
 	Text    string
