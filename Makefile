@@ -1,0 +1,73 @@
+# make demo and make test are all there is to know; make help lists the rest.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-builtin-rules
+
+PREFIX      ?= /usr/local
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME    ?= 20s
+# cli's generator of man pages, which adit does not use, stays out.
+TAGS        := -tags urfave_cli_no_docs
+# adit_entry notes which signals the caller ignores, before Go's runtime starts.
+LDFLAGS     := -s -w -E adit_entry -X main.version=$(VERSION)
+STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+UNIT         = $(shell go list $(TAGS) ./... | grep -v '/e2e$$')
+GOTEST       = go test $(TAGS)
+SUMMARY      = tee bin/test.log | awk -f .ci/summary.awk
+
+.PHONY: build demo test check lint unit race fuzz bench perf cover install clean help
+.DEFAULT_GOAL := build
+
+build: ## bin/adit, one static file
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false $(TAGS) -ldflags '$(LDFLAGS)' -o bin/adit ./cmd/adit
+
+demo: build ## the main job, with nothing but this machine
+	bin/adit demo
+
+test: build ## every test; what cannot run here is skipped, and said
+	{ $(GOTEST) -v $(UNIT) && ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 20m ./e2e; } 2>&1 | $(SUMMARY)
+
+check: lint unit ## before every commit: under a minute once warm
+
+lint: ## gofmt, vet, staticcheck
+	test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go vet $(TAGS) ./...
+	$(STATICCHECK) $(TAGS) ./...
+
+unit: ## tests that need nothing of the machine
+	$(GOTEST) $(UNIT)
+
+race: ## unit tests under the race detector; wants a C compiler
+	CGO_ENABLED=1 $(GOTEST) -race $(UNIT)
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+		for target in $$(grep -hoP '^func \KFuzz\w+' $$dir/*_test.go); do \
+			echo "$$dir $$target"; \
+			$(GOTEST) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$dir; \
+		done; \
+	done
+
+bench: ## benchmarks, to bench/COMMIT.txt for benchstat
+	mkdir -p bench
+	$(GOTEST) -run '^$$' -bench . -count 6 $(UNIT) | tee bench/$(VERSION).txt
+
+perf: build ## CPU per GiB against wireguard-go, and the time of a run; wants iperf3
+	ADIT_E2E_BINARY=$(CURDIR)/bin/adit go run $(TAGS) ./e2e/perf
+
+cover: ## coverage of the unit tests, to bin/cover.html
+	mkdir -p bin
+	$(GOTEST) -coverprofile bin/cover.out $(UNIT)
+	go tool cover -html bin/cover.out -o bin/cover.html
+
+install: build ## to PREFIX (/usr/local), with the manual
+	install -D -m 755 bin/adit $(DESTDIR)$(PREFIX)/bin/adit
+	install -D -m 644 docs/adit.1 $(DESTDIR)$(PREFIX)/share/man/man1/adit.1
+
+clean: ## forget what was built
+	rm -rf bin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
