@@ -10,7 +10,8 @@
 //
 //	kernel.go    the system calls of the hot path, behind a seam for tests
 //	file.go      a non-blocking descriptor with the runtime's poller
-//	inject.go    writing batches with virtio headers: what TUN and Veth share
+//	inject.go    writing batches with virtio headers;
+//	extract.go   reading them; what TUN and Veth share
 //	tun.go       TUN
 //	veth.go      Veth; ring.go: its receive ring
 //	udp.go       UDP: the socket and its options; udp_read.go, udp_write.go

@@ -110,8 +110,7 @@ func withoutRing(v *Veth) error {
 			err = errno
 		}
 	})
-	v.buf = make([]byte, tunReadLen)
-	v.fill = v.readPlain
+	v.in.fill, v.in.buf = v.in.readAll, make([]byte, maxRead)
 	return err
 }
 

@@ -3,7 +3,6 @@ package link
 import (
 	"fmt"
 	"os"
-	"sync/atomic"
 
 	"adit/packet"
 	"golang.org/x/sys/unix"
@@ -12,9 +11,6 @@ import (
 const (
 	tunOffloads = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
 	tunUSO      = unix.TUN_F_USO4 | unix.TUN_F_USO6 // Linux 6.2
-
-	// A read gives one packet of at most 64 KiB with its virtio header.
-	tunReadLen = packet.VirtioHeaderLen + 65536 + 128
 )
 
 // OpenTUN creates the TUN device name in the calling thread's network namespace
@@ -60,18 +56,9 @@ func offerOffloads(fd int) (uso bool, err error) {
 // A TUN is a packet.Device over a TUN descriptor.
 type TUN struct {
 	file *file
-	sys  *kernel
 	mtu  int
+	in   extractor
 	out  injector
-
-	// Of Read, so of one goroutine:
-	b     *packet.Batch
-	split packet.Splitter
-	buf   []byte
-	fill  func(fd uintptr) bool
-	err   error
-
-	malformed atomic.Uint64
 }
 
 // NewTUN returns the device over f, which OpenTUN made, and owns f from then on.
@@ -98,8 +85,9 @@ func newTUN(f *os.File, mtu int, sys *kernel) (*TUN, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &TUN{file: file, sys: sys, mtu: mtu, buf: make([]byte, tunReadLen)}
-	t.fill = t.readAll
+	t := &TUN{file: file, mtu: mtu}
+	t.in = extractor{file: file, sys: sys, open: openTUNFrame, buf: make([]byte, maxRead)}
+	t.in.fill = t.in.readAll
 	t.out.init(file, sys)
 	t.out.noUDP.Store(!uso)
 	return t, nil
@@ -133,51 +121,19 @@ func (t *TUN) Close() error { return t.file.close() }
 
 // Lost returns how many packets were given up here: malformed ones that were
 // read, and those written that the kernel did not take. Safe for concurrent use.
-func (t *TUN) Lost() uint64 { return t.malformed.Load() + t.out.lost.Load() }
+func (t *TUN) Lost() uint64 { return t.in.malformed.Load() + t.out.lost.Load() }
 
 // Write writes the packets of b, merged where possible. See packet.Device.
 func (t *TUN) Write(b *packet.Batch) error { return t.out.write(b) }
 
 // Read fills b with what the device has: the segments of about one super-packet,
 // or as many single packets as there are. See packet.Device.
-func (t *TUN) Read(b *packet.Batch) error {
-	b.Reset()
-	if t.split.Next(b) {
-		return nil
-	}
-	t.b, t.err = b, nil
-	err := t.file.read(t.fill)
-	t.b = nil
-	if err != nil {
-		return err
-	}
-	return t.err
-}
+func (t *TUN) Read(b *packet.Batch) error { return t.in.read(b) }
 
-// readAll reads until there is nothing more or the batch has enough, and
-// reports whether Read can return.
-func (t *TUN) readAll(fd uintptr) bool {
-	for t.b.Free() > packet.SlabSize/2 && t.b.Len() < packet.MaxPackets {
-		n, errno := t.sys.read(int(fd), t.buf)
-		switch {
-		case errno == unix.EINTR:
-			continue
-		case errno == unix.EAGAIN:
-			return t.b.Len() > 0
-		case errno != 0:
-			t.err = fmt.Errorf("read %s: %w", t.file.f.Name(), errno)
-			return true
-		case n <= packet.VirtioHeaderLen:
-			continue
-		}
-		h := packet.ParseVirtioHeader(t.buf)
-		if t.split.Start(h, t.buf[packet.VirtioHeaderLen:n]) != nil {
-			t.malformed.Add(1)
-			continue
-		}
-		if t.split.Next(t.b) {
-			return true
-		}
+// openTUNFrame takes the virtio header off.
+func openTUNFrame(frame []byte) (h packet.VirtioHeader, pkt []byte, ok bool) {
+	if len(frame) <= packet.VirtioHeaderLen {
+		return h, nil, false
 	}
-	return true
+	return packet.ParseVirtioHeader(frame), frame[packet.VirtioHeaderLen:], true
 }

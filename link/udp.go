@@ -44,7 +44,7 @@ type UDP struct {
 
 	// Of Write, which runs in several goroutines at once:
 	noGSO   atomic.Bool                 // not supported, broken, or not wanted
-	holdGSO atomic.Int32                // runs to send plain before trying again
+	holdGSO atomic.Int32                // writes to send plain before trying again
 	stale   atomic.Pointer[packet.Path] // its Local was refused: let the kernel choose
 	senders sync.Pool                   // of *sender
 	lost    atomic.Uint64               // datagrams in and out given up here

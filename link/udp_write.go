@@ -14,7 +14,7 @@ const (
 	// travels as one IPv4 packet as far as the network card.
 	maxPayload = 65535 - 20 - 8
 
-	// gsoHold is the number of runs that are sent plain after one was
+	// gsoHold is the number of writes that are sent plain after a run was
 	// refused for its size: the path's MTU is smaller than we thought.
 	gsoHold = 256
 )

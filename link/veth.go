@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"adit/packet"
 	"golang.org/x/sys/unix"
@@ -59,22 +58,15 @@ func setUpPacketSocket(fd, ifindex int) error {
 // stands in for a TUN where /dev/net/tun is missing or closed.
 type Veth struct {
 	file    *file
-	sys     *kernel
 	mtu     int
 	gateway [6]byte
+	in      extractor
 	out     injector
 	closing sync.Once
 
 	// Of Read, so of one goroutine:
-	ring  *ring  // nil: plain read(2) into buf
-	held  bool   // the splitter still uses the ring's next frame
-	buf   []byte // without a ring
-	b     *packet.Batch
-	split packet.Splitter
-	fill  func(fd uintptr) bool
-	err   error
-
-	malformed atomic.Uint64
+	ring *ring // nil: plain read(2)
+	held bool  // the splitter still uses the ring's next frame
 }
 
 // NewVeth returns the device over f, which OpenPacketSocket made, and owns f
@@ -116,11 +108,11 @@ func newVeth(f *os.File, mtu int, app, gateway net.HardwareAddr, sys *kernel) (*
 		}
 		return nil, err
 	}
-	v := &Veth{file: file, sys: sys, mtu: mtu, gateway: [6]byte(gateway), ring: r}
-	v.fill = v.readRing
+	v := &Veth{file: file, mtu: mtu, gateway: [6]byte(gateway), ring: r}
+	v.in = extractor{file: file, sys: sys, open: v.open}
+	v.in.fill = v.readRing
 	if r == nil {
-		v.fill = v.readPlain
-		v.buf = make([]byte, tunReadLen)
+		v.in.fill, v.in.buf = v.in.readAll, make([]byte, maxRead)
 	}
 	v.out.init(file, sys)
 	v.out.link = ethernetLen
@@ -151,39 +143,29 @@ func (v *Veth) Close() (err error) {
 
 // Lost returns how many packets were given up here: malformed ones that were
 // read, and those written that the kernel did not take. Safe for concurrent use.
-func (v *Veth) Lost() uint64 { return v.malformed.Load() + v.out.lost.Load() }
+func (v *Veth) Lost() uint64 { return v.in.malformed.Load() + v.out.lost.Load() }
 
 // Write writes the packets of b, merged where possible. See packet.Device.
 func (v *Veth) Write(b *packet.Batch) error { return v.out.write(b) }
 
 // Read fills b with what has come. See packet.Device.
-func (v *Veth) Read(b *packet.Batch) error {
-	b.Reset()
-	v.b, v.err = b, nil
-	err := v.file.read(v.fill)
-	v.b = nil
-	if err != nil {
-		return err
-	}
-	return v.err
-}
+func (v *Veth) Read(b *packet.Batch) error { return v.in.read(b) }
 
-// readRing takes frames from the ring until it is empty or the batch has
-// enough, and reports whether Read can return. It makes no system call.
+// readRing is extractor.readAll over the ring. It makes no system call.
 func (v *Veth) readRing(uintptr) bool {
 	if v.held {
-		if v.split.Next(v.b) {
+		if v.in.split.Next(v.in.b) {
 			return true
 		}
 		v.held = false
 		v.ring.release()
 	}
-	for v.b.Free() > packet.SlabSize/2 && v.b.Len() < packet.MaxPackets {
+	for !v.in.enough() {
 		frame := v.ring.frame(packet.VirtioHeaderLen)
 		if frame == nil {
-			return v.b.Len() > 0
+			return v.in.b.Len() > 0
 		}
-		if v.start(frame) && v.split.Next(v.b) {
+		if v.in.take(frame) {
 			v.held = true
 			return true
 		}
@@ -192,57 +174,25 @@ func (v *Veth) readRing(uintptr) bool {
 	return true
 }
 
-// readPlain does the same with read(2).
-func (v *Veth) readPlain(fd uintptr) bool {
-	if v.split.Next(v.b) {
-		return true
-	}
-	for v.b.Free() > packet.SlabSize/2 && v.b.Len() < packet.MaxPackets {
-		n, errno := v.sys.read(int(fd), v.buf)
-		switch errno {
-		case 0:
-		case unix.EAGAIN:
-			return v.b.Len() > 0
-		case unix.EINTR, unix.ENETDOWN:
-			// The interface went down, or away with its namespace. That is
-			// said once; afterwards the socket is silent.
-			continue
-		default:
-			v.err = fmt.Errorf("read %s: %w", v.file.f.Name(), errno)
-			return true
-		}
-		if v.start(v.buf[:n]) && v.split.Next(v.b) {
-			return true
-		}
-	}
-	return true
-}
-
-// start prepares the splitter for a frame, and reports whether it is an IP packet
-// for the gateway.
-func (v *Veth) start(frame []byte) bool {
+// open takes the headers off a frame, if it is an IP packet for the gateway.
+func (v *Veth) open(frame []byte) (h packet.VirtioHeader, pkt []byte, ok bool) {
 	const hdr = packet.VirtioHeaderLen + ethernetLen
 	if len(frame) <= hdr {
-		return false
+		return h, nil, false
 	}
 	eth := frame[packet.VirtioHeaderLen:hdr]
 	if [6]byte(eth[:6]) != v.gateway {
-		return false // multicast listener reports and such
+		return h, nil, false // multicast listener reports and such
 	}
 	if typ := binary.BigEndian.Uint16(eth[12:]); typ != etherIPv4 && typ != etherIPv6 {
-		return false
+		return h, nil, false
 	}
-	h := packet.ParseVirtioHeader(frame)
+	h = packet.ParseVirtioHeader(frame)
 	if h.Flags&packet.VirtioNeedsChecksum != 0 {
 		if h.ChecksumStart < ethernetLen {
-			v.malformed.Add(1)
-			return false
+			return h, nil, false
 		}
 		h.ChecksumStart -= ethernetLen
 	}
-	if v.split.Start(h, frame[hdr:]) != nil {
-		v.malformed.Add(1)
-		return false
-	}
-	return true
+	return h, frame[hdr:], true
 }

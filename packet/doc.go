@@ -11,5 +11,16 @@
 //	TUN ─ Read ─► split ─► router ─► seal in place ─► UDP (UDP_SEGMENT)
 //	TUN ◄ Write ─ merge ◄─ router ◄─ open in place ◄─ UDP (UDP_GRO)
 //
+// Files:
+//
+//	batch.go     Batch: the slab and what lies in it; Room; Path
+//	device.go    Device: the seam between parts that pass IP packets
+//	virtio.go    VirtioHeader: what goes with a super-packet
+//	split.go     Splitter: a super-packet into segments
+//	merge.go     Merger: segments into super-packets, by reference
+//	checksum.go  the Internet checksum
+//	header.go    addresses, ports and lengths of IP packets
+//	icmp.go      "destination unreachable" and "packet too big"
+//
 // The package does no I/O and makes no system call.
 package packet
