@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,6 +38,8 @@ func thisMachine() *machine {
 }
 
 const (
+	apparmorSwitch = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+
 	allowOnce = "adit setup apparmor --print | sudo sh"
 	dockerRun = "docker run --security-opt seccomp=unconfined …"
 )
@@ -71,7 +74,7 @@ var blockers = []blocker{
 	{
 		name: "AppArmor restricts user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)",
 		found: func(m *machine) bool {
-			return m.read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1"
+			return m.read(apparmorSwitch) == "1"
 		},
 		hints: func(*machine) []string { return []string{"allow it for this program only: " + allowOnce} },
 	},
@@ -116,6 +119,15 @@ func inChroot() bool {
 		}
 	}
 	return true
+}
+
+// powerless explains a refusal inside namespaces that were made: AppArmor lets
+// them be made and takes their power away. Nil if it is not that.
+func powerless(m *machine, what string, errno syscall.Errno) *Error {
+	if errno != unix.EPERM && errno != unix.EACCES || m.read(apparmorSwitch) != "1" {
+		return nil
+	}
+	return usernsRefused(m, what, errno)
 }
 
 // usernsRefused explains that the attempt to make the namespaces failed with

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"adit/wg"
 
@@ -63,6 +64,24 @@ func (k *keyLock) save(ts [timestampLen]byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.f.WriteAt(ts[:], 0)
+}
+
+// floodGap is how far apart two initiations of one key must be: a responder
+// takes at most fifty in a second from it and drops the others in silence
+// (INITIATIONS_PER_SECOND of Linux), which would cost us five seconds.
+const floodGap = 25 * time.Millisecond
+
+// settle waits until an initiation of this run cannot follow one of the run
+// before it too closely. The stamp itself is too coarse to tell; the file's
+// time of change is not.
+func (k *keyLock) settle() {
+	st, err := k.f.Stat()
+	if err != nil || st.Size() == 0 {
+		return
+	}
+	if since := time.Since(st.ModTime()); since >= 0 && since < floodGap {
+		time.Sleep(floodGap - since)
+	}
 }
 
 // Close gives the lock back.

@@ -92,6 +92,7 @@ func stageRun(sock *seqpacket, argv []string) error {
 		return step("receive the configuration", err)
 	}
 	cwd, cwdErr := os.Getwd()
+	umask := unix.Umask(0o022) // what we make, the command must be able to read
 	resolvers := resolverAddresses()
 	report := &stageReport{}
 	device, err := furnishNetwork(&c, report)
@@ -101,6 +102,7 @@ func stageRun(sock *seqpacket, argv []string) error {
 	if err := furnishFiles(&c, report); err != nil {
 		return err
 	}
+	unix.Umask(umask)
 	if cwdErr == nil {
 		enterAgain(cwd)
 	}

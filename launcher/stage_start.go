@@ -34,7 +34,7 @@ const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWNS
 func startStage(l *launch, c *config.Config) (*stage, error) {
 	env := append(withoutKeys(os.Environ(), "ADIT_ACTIVE", "ADIT_ADDRESS"),
 		"ADIT_ACTIVE="+l.Mode, "ADIT_ADDRESS="+addressList(c.Addresses))
-	return spawnStage(stageName, l.Argv, env, mappingFor(l.AsRoot), l.PGID)
+	return spawnStage(stageName, l.argv(), env, mappingFor(l.AsRoot), l.PGID)
 }
 
 // spawnStage is startStage and the probe's common part. pgid 0 leaves the
@@ -121,8 +121,8 @@ func stageFailure(r *stageReport) error {
 	if r.Errno != 0 {
 		cause = r.Errno
 	}
-	if r.Errno == unix.EPERM || r.Errno == unix.EACCES {
-		return usernsRefused(thisMachine(), r.Step, cause)
+	if e := powerless(thisMachine(), r.Step, r.Errno); e != nil {
+		return e
 	}
 	return failed(fmt.Errorf("mode namespace: %s: %w", r.Step, cause), "adit doctor")
 }

@@ -46,7 +46,6 @@ func openTunnel(ctx context.Context, e *engine, lock *keyLock) (*tunnel, error) 
 
 func (t *tunnel) open(ctx context.Context, lock *keyLock) error {
 	inside := insideOf(t.cfg)
-	t.adviseDNS()
 	resolver := newResolver()
 	mtu, err := t.chooseMTU(ctx, resolver, inside)
 	if err != nil {
@@ -105,6 +104,7 @@ func (t *tunnel) startWireGuard(resolver *resolver, lock *keyLock) error {
 	}
 	t.stack.SetUpstream(t.wg.Outbound)
 	t.wg.Subscribe(t.onEvent)
+	lock.settle()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.end = cancel
 	go func() { t.ended <- t.wg.Run(ctx) }()
@@ -222,13 +222,6 @@ func containsFamily(prefixes []netip.Prefix, is func(netip.Addr) bool) bool {
 		}
 	}
 	return false
-}
-
-// adviseDNS warns once of a configuration in which names will not work.
-func (t *tunnel) adviseDNS() {
-	if t.cfg.Options.DNSMode == config.DNSFile && len(t.cfg.DNS) == 0 {
-		t.e.warn("no DNS in the configuration: names will not resolve; --dns IP asks a server through the tunnel")
-	}
 }
 
 // waitReady waits until the command may start: a handshake, or what --wait

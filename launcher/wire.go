@@ -32,7 +32,7 @@ type launch struct {
 	Config     config.Config // its keys travel beside it: they do not marshal
 	PrivateKey string
 	Preshared  []string // one per peer
-	Argv       []string
+	Argv       [][]byte // bytes: arguments need not be UTF-8
 	Mode       string
 
 	AsRoot      bool
@@ -48,7 +48,7 @@ type launch struct {
 
 func newLaunch(o *Options, mode string) *launch {
 	l := &launch{
-		Config: *o.Config, PrivateKey: o.Config.PrivateKey.Base64(), Argv: o.Argv, Mode: mode,
+		Config: *o.Config, PrivateKey: o.Config.PrivateKey.Base64(), Mode: mode,
 		AsRoot: o.AsRoot, StopTimeout: o.StopTimeout,
 		PcapInner: o.PcapInner, PcapOuter: o.PcapOuter,
 		LogLevel: int(o.LogLevel), LogFormat: o.LogFormat,
@@ -56,6 +56,9 @@ func newLaunch(o *Options, mode string) *launch {
 	}
 	if l.StopTimeout == 0 {
 		l.StopTimeout = DefaultStopTimeout
+	}
+	for _, a := range o.Argv {
+		l.Argv = append(l.Argv, []byte(a))
 	}
 	for _, p := range o.Config.Peers {
 		l.Preshared = append(l.Preshared, p.PresharedKey.Base64())
@@ -79,6 +82,14 @@ func (l *launch) config() (*config.Config, error) {
 		}
 	}
 	return c, nil
+}
+
+func (l *launch) argv() []string {
+	var argv []string
+	for _, a := range l.Argv {
+		argv = append(argv, string(a))
+	}
+	return argv
 }
 
 // A report is one message from the engine to the front.
