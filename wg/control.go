@@ -103,6 +103,7 @@ func (c *core) handleInitiation(now Instant, msg []byte, way *packet.Path, out *
 	c.installResponded(p, newSession(now, &send, &recv, index, r.sender, false))
 	t := &p.timers
 	t.lastSent = now
+	t.jitter = c.jitter()
 	t.sessionDerived(now)
 	t.authenticatedReceived(now)
 	t.authenticatedSent(now)

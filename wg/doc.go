@@ -18,12 +18,17 @@
 //	tai64n.go     the timestamp of initiations (§5.1)
 //	cookie.go     mac1, mac2 and cookie replies (§5.3, §5.4.4, §5.4.7)
 //	load.go       when are we under load; how many handshakes per source
-//	session.go    transport keys, their counters and their rotation (§5.4.5, §6)
+//	initiate.go   when an initiation goes out, where to, and again (§6.4)
+//	session.go    transport keys and their counters (§5.4.5, §5.4.6)
+//	aead.go       the cipher, and how it forgets its key
+//	rotation.go   previous, current and next session (§6.3)
 //	replay.go     the window of received counters (RFC 6479)
 //	timers.go     every deadline of a peer (§6)
+//	keepalive.go  the empty packet, and keeping sessions fresh (§6.2, §6.5)
 //	agenda.go     which peer's deadline comes first
 //	allowedips.go cryptokey routing (§2)
 //	index.go      receiver index → peer and session
+//	endpoint.go   where a peer is: its name, its addresses, a change of network
 //	peer.go       all that is known about one peer
 //	staged.go     packets that wait for a session
 //	core.go       the whole, and its advance through time

@@ -161,7 +161,7 @@ func (c *core) heard(now Instant, r *run, p *peer, out *output) {
 		c.sessionUp(now, p, r.session, out)
 		c.flush(now, p, out)
 	}
-	p.keepFreshReceiving(now, r.session)
+	p.keepFreshReceiving(now)
 	t.authenticatedReceived(now)
 	if r.data {
 		t.dataReceived(now)

@@ -28,3 +28,23 @@ func (p *peer) purge() int {
 	p.staged = nil
 	return n
 }
+
+// flush sends what is staged in the current session and reports whether there
+// was anything. p.mu must be held.
+func (c *core) flush(now Instant, p *peer, out *output) bool {
+	s, way := p.current.Load(), p.path.Load()
+	if len(p.staged) == 0 || !s.sendable(now) || way == nil {
+		return false
+	}
+	for _, pkt := range p.staged {
+		n, ok := out.data(s, pkt, way)
+		if !ok {
+			c.drops.staged.Add(1)
+		}
+		p.tx += uint64(n)
+	}
+	p.staged = nil
+	p.timers.authenticatedSent(now)
+	p.timers.dataSent(now)
+	return true
+}

@@ -1,0 +1,93 @@
+package wg
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"adit/wg/wgtest"
+)
+
+// Seeds of trouble: whatever the network does, these hold.
+func TestTwoEnginesOnABadNetwork(t *testing.T) {
+	seeds := 24
+	if testing.Short() {
+		seeds = 6
+	}
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { badNetwork(t, seed) })
+	}
+}
+
+func badNetwork(t *testing.T, seed uint64) {
+	w, a, b := newPair(t, seed, func(x, _ *Peer) {
+		if seed%2 == 0 {
+			x.Endpoint = endpointAt(outsideA)
+		}
+	})
+	w.lose, w.duplicate = float64(seed%4)*0.1, float64(seed%3)*0.1
+	w.spread = time.Duration(seed%5) * 30 * time.Millisecond
+	counters := map[string]bool{}
+	w.tap = func(from, _ *node, d []byte) {
+		if messageType(d) != typeData {
+			return
+		}
+		// A nonce must never be used twice under one key (receiver index and counter).
+		key := fmt.Sprintf("%v %x", from == a, d[4:16])
+		if counters[key] {
+			t.Fatalf("nonce used twice: %s", key)
+		}
+		counters[key] = true
+	}
+	unique := uint16(0)
+	seen := map[uint16]bool{}
+	for range 2000 {
+		switch r := w.rng.IntN(100); {
+		case r < 40:
+			a.send(numbered(insideA, insideB, &unique))
+		case r < 80:
+			b.send(numbered(insideB, insideA, &unique))
+		case r < 82 && seed%2 == 1:
+			a.move(netip.AddrPortFrom(outsideA.Addr(), uint16(2000+w.rng.IntN(60000))))
+		case r == 83:
+			a.core.networkChanged(w.now, a.out)
+			a.deliver()
+		}
+		w.run(time.Duration(w.rng.Int64N(int64(time.Second))))
+	}
+	for _, n := range []*node{a, b} {
+		for _, pkt := range n.got {
+			id := uint16(pkt[28])<<8 | uint16(pkt[29])
+			if seen[id] {
+				t.Fatalf("packet %d came out twice", id)
+			}
+			seen[id] = true
+		}
+		if len(n.peer().staged) > maxStaged {
+			t.Fatalf("%d packets are staged", len(n.peer().staged))
+		}
+		if len(n.core.index.m) > 4 {
+			t.Fatalf("%d indices are taken: something leaks", len(n.core.index.m))
+		}
+		inits := n.sent(typeInitiation)
+		for i := 1; i < len(inits); i++ {
+			if d := time.Duration(inits[i].at - inits[i-1].at); d < rekeyTimeout && d > 0 {
+				t.Fatalf("two initiations within %v", d)
+			}
+		}
+	}
+	if want := int(float64(unique) * (1 - w.lose) * 0.9); len(seen) < want {
+		t.Fatalf("%d of %d packets came through, want at least %d", len(seen), unique, want)
+	}
+	w.lose = 0
+	w.run(20 * time.Minute)
+	if a.core.next() != 0 || b.core.next() != 0 {
+		t.Fatal("the tunnel does not fall silent")
+	}
+}
+
+func numbered(from, to netip.AddrPort, n *uint16) []byte {
+	*n++
+	return wgtest.UDP(from, to, 60, []byte{byte(*n >> 8), byte(*n)})
+}

@@ -1,0 +1,89 @@
+package wg
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"adit/packet"
+)
+
+// askAddresses asks the shell for the addresses of p's endpoint, unless it is
+// at it, or the endpoint is an address.
+func (c *core) askAddresses(p *peer, out *output) {
+	if p.resolving || p.endpoint.Host == "" || p.endpoint.isLiteral() {
+		return
+	}
+	p.resolving = true
+	out.resolve = append(out.resolve, resolveRequest{p, p.endpoint.Host})
+}
+
+// resolved takes the answer to a resolveRequest. New addresses get the
+// initiation that is in flight at once.
+func (c *core) resolved(now Instant, r resolveRequest, addrs []netip.Addr, err error, out *output) {
+	p := r.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resolving = false
+	if p.removed {
+		return
+	}
+	if p.endpoint.Host != r.host { // reconfigured meanwhile
+		if p.timers.retransmit != 0 {
+			c.askAddresses(p, out)
+		}
+		return
+	}
+	t := &p.timers
+	if err != nil || len(addrs) == 0 {
+		if t.retransmit != 0 {
+			t.resolve = now.after(resolveAgainAfter)
+		}
+		out.event(p, ResolveFailed, func(e *Event) { e.Err = err })
+		p.touch(&c.agenda)
+		return
+	}
+	fresh := make([]netip.AddrPort, 0, len(addrs))
+	var added []*packet.Path
+	known := p.ways()
+	for _, a := range addrs {
+		ap := netip.AddrPortFrom(a.Unmap(), p.endpoint.Port)
+		if slices.Contains(fresh, ap) {
+			continue
+		}
+		fresh = append(fresh, ap)
+		if !slices.ContainsFunc(known, func(w *packet.Path) bool { return w.Remote == ap }) {
+			added = append(added, &packet.Path{Remote: ap})
+		}
+	}
+	p.candidates = fresh
+	out.event(p, Resolved, func(e *Event) { e.Addresses = fresh })
+	switch {
+	case t.retransmit == 0:
+	case p.handshake == nil: // nothing could be sent until now
+		t.begin = now
+	case len(added) > 0 && (p.tryAll || p.path.Load() == nil):
+		c.sendInitiation(p, added, out)
+	}
+	p.touch(&c.agenda)
+}
+
+// resolveAgainAfter is the time between two questions for a name that does not
+// resolve (yet).
+const resolveAgainAfter = 2 * time.Second
+
+// networkChanged forgets what was known about ways and proves them again: the
+// host's addresses or routes are other ones, or it was asleep.
+func (c *core) networkChanged(now Instant, out *output) {
+	for _, p := range c.roster.Load().byKey {
+		p.mu.Lock()
+		p.forgetSource()
+		if p.reachable() && !p.removed && (p.endpoint.Host != "" || p.current.Load() != nil) {
+			p.tryAll = true
+			c.askAddresses(p, out)
+			p.timers.wantHandshake(now)
+			p.touch(&c.agenda)
+		}
+		p.mu.Unlock()
+	}
+}

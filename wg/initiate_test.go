@@ -1,0 +1,170 @@
+package wg
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// timers.c, wg_expired_retransmit_handshake; §6.4: every 5 s and up to 333 ms,
+// for 90 s; then silence, until a packet asks again.
+func TestHandshakesAreRetriedFor90SecondsThenByPackets(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	b.deaf = true
+	w.run(10 * time.Minute)
+	inits := a.sent(typeInitiation)
+	if len(inits) != 20 {
+		t.Fatalf("%d initiations were sent, want 20", len(inits))
+	}
+	var jitters = map[time.Duration]bool{}
+	for i := 1; i < len(inits); i++ {
+		d := time.Duration(inits[i].at - inits[i-1].at)
+		if d < rekeyTimeout || d >= rekeyTimeout+rekeyTimeoutJitter {
+			t.Fatalf("initiation %d came %v after the one before, want 5 s and up to 333 ms", i, d)
+		}
+		jitters[d] = true
+	}
+	if len(jitters) < 10 {
+		t.Fatalf("only %d different intervals: where is the jitter?", len(jitters))
+	}
+	if a.count(HandshakeGaveUp) != 1 {
+		t.Fatalf("gave up %d times, want once", a.count(HandshakeGaveUp))
+	}
+	a.send(toB(60))
+	b.deaf = false
+	w.run(time.Second)
+	w.mustGet(b, toB(60))
+}
+
+// §6.4 with a program waiting: the very first initiation, and no other, is sent
+// again, the same bytes, so that one lost datagram does not cost five seconds.
+func TestTheFirstInitiationIsSentAgainUnchanged(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	b.deaf = true
+	w.run(20 * time.Second)
+	var at []time.Duration
+	for _, l := range w.log {
+		if l.copy {
+			at = append(at, time.Duration(l.at-simStart))
+		}
+	}
+	if !slices.Equal(at, copyAfter[:]) {
+		t.Fatalf("copies after %v, want %v", at, copyAfter)
+	}
+	if n := len(a.sent(typeInitiation)); n != 4 {
+		t.Fatalf("%d initiations in 20 s, want 4", n)
+	}
+}
+
+func TestALostFirstInitiationCostsLittle(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	b.deaf = true
+	w.run(100 * time.Millisecond)
+	b.deaf = false
+	w.run(100 * time.Millisecond)
+	if a.count(SessionUp) != 1 {
+		t.Fatal("no session 200 ms after the start")
+	}
+	if n := len(b.sent(typeResponse)); n != 1 {
+		t.Fatalf("%d responses, want 1", n)
+	}
+}
+
+// send.c, wg_packet_send_queued_handshake_initiation: a packet starts the count
+// of attempts again, so that traffic never meets a tunnel that has given up.
+func TestTrafficKeepsTheHandshakeGoing(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	b.deaf = true
+	for range 300 {
+		a.send(toB(60))
+		w.run(time.Second)
+	}
+	if a.count(HandshakeGaveUp) != 0 {
+		t.Fatal("gave up although packets kept coming")
+	}
+	if n := len(a.sent(typeInitiation)); n < 55 {
+		t.Fatalf("%d initiations in five minutes", n)
+	}
+}
+
+// timers.c: giving up drops what was staged.
+func TestGivingUpDropsWhatIsStaged(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	a.send(toB(60))
+	b.deaf = true
+	w.run(3 * time.Minute)
+	if n := len(a.peer().staged); n != 0 {
+		t.Fatalf("%d packets are still staged", n)
+	}
+}
+
+// §6.4: never more than one initiation in 5 s, whatever asks for it.
+func TestNothingMakesInitiationsMoreFrequent(t *testing.T) {
+	w, a, b := newPair(t, 8)
+	for i := range 3000 {
+		if i%7 == 0 {
+			b.deaf = !b.deaf
+		}
+		if i%11 == 0 {
+			a.core.networkChanged(w.now, a.out)
+			a.deliver()
+		}
+		a.send(toB(60))
+		w.run(100 * time.Millisecond)
+	}
+	inits := a.sent(typeInitiation)
+	for i := 1; i < len(inits); i++ {
+		if d := time.Duration(inits[i].at - inits[i-1].at); d < rekeyTimeout {
+			t.Fatalf("two initiations within %v", d)
+		}
+	}
+}
+
+func TestAClockSetBackIsNotAReplay(t *testing.T) {
+	w, a, b := newPair(t, 13)
+	a.skew = 365 * 24 * time.Hour
+	w.run(time.Second)
+	last := a.core.lastStamp
+	a.restart()
+	a.skew = 0 // the clock was wrong, and now is right
+	a.core.lastStamp = last
+	_, ofB := w.pairConfig(a, b)
+	a.peers(ofB)
+	w.run(time.Second)
+	if a.count(SessionUp) != 2 {
+		t.Fatal("an initiation after the clock was set back was not accepted")
+	}
+}
+
+// send.c, wg_packet_send_handshake_response: a response counts as an initiation
+// for the limit of one in 5 s.
+func TestAResponderDoesNotInitiateRightAfterAResponse(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	w.run(15 * time.Millisecond) // b has responded
+	a.deaf = true
+	b.send(toA(60))
+	w.run(4900 * time.Millisecond)
+	if n := len(b.sent(typeInitiation)); n != 0 {
+		t.Fatalf("%d initiations within 5 s after a response", n)
+	}
+	w.run(200 * time.Millisecond)
+	if n := len(b.sent(typeInitiation)); n != 1 {
+		t.Fatalf("%d initiations after 5 s, want the one that had to wait", n)
+	}
+}
+
+// timers.c, wg_expired_retransmit_handshake: "clear the endpoint address src".
+func TestARetryForgetsTheSourceAddress(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	w.run(200 * time.Second) // the session is too old
+	b.deaf = true
+	a.send(toB(60))
+	w.run(time.Second)
+	if !a.peer().path.Load().Local.IsValid() {
+		t.Fatal("the source address went before the retry: the test is wrong")
+	}
+	w.run(5 * time.Second)
+	if a.peer().path.Load().Local.IsValid() {
+		t.Fatal("the source address is still kept after a retry")
+	}
+}

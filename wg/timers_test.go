@@ -1,0 +1,258 @@
+package wg
+
+import (
+	"testing"
+	"time"
+
+	"adit/packet"
+)
+
+// §6.2: Rekey-After-Time, Reject-After-Time: hours of traffic do not stop.
+func TestTrafficGoesOnAcrossRekeys(t *testing.T) {
+	w, a, b := newPair(t, 2)
+	for range 3600 {
+		a.send(toB(80))
+		b.send(toA(80))
+		w.run(time.Second)
+	}
+	w.run(time.Second)
+	if len(b.got) != 3600 {
+		t.Fatalf("b got %d packets of 3600", len(b.got))
+	}
+	if len(a.got) < 3599 { // b cannot send before it knows where a is
+		t.Fatalf("a got %d packets of 3600", len(a.got))
+	}
+	if n := len(a.sent(typeInitiation)); n < 29 || n > 31 {
+		t.Fatalf("a sent %d initiations in an hour, want one every 120 s", n)
+	}
+	if n := len(b.sent(typeInitiation)); n != 0 {
+		t.Fatalf("b, the responder, sent %d initiations, want none: only the initiator renews by time", n)
+	}
+}
+
+// §6.2, last paragraph; receive.c, keep_key_fresh: an initiator that receives
+// renews the session 15 s before it cannot answer in it, and asks once.
+func TestKeepFreshReceivingAsksOnceAfter165Seconds(t *testing.T) {
+	s := &session{created: simStart, initiator: true}
+	for _, c := range []struct {
+		age       time.Duration
+		initiator bool
+		want      bool
+	}{{164 * time.Second, true, false}, {165 * time.Second, true, true}, {165 * time.Second, false, false}} {
+		p := &peer{}
+		s.initiator = c.initiator
+		p.current.Store(s)
+		p.keepFreshReceiving(simStart.after(c.age))
+		if got := p.timers.begin != 0; got != c.want {
+			t.Errorf("age %v, initiator %v: handshake wanted is %v, want %v", c.age, c.initiator, got, c.want)
+		}
+		p.timers.begin = 0
+		p.keepFreshReceiving(simStart.after(c.age))
+		if p.timers.begin != 0 {
+			t.Errorf("age %v: asked twice for one session", c.age)
+		}
+	}
+}
+
+// §6.2: Reject-After-Time. Nothing is sent or accepted under a key of 180 s.
+func TestKeysOlderThan180SecondsAreNotUsed(t *testing.T) {
+	w, a, b := newPair(t, 3)
+	w.run(time.Second)
+	old := a.peer().current.Load()
+	oldB := b.peer().current.Load()
+	b.deaf, a.deaf = true, true
+	w.run(178500 * time.Millisecond)
+	if !old.sendable(w.now) {
+		t.Fatal("the session is rejected before its 180 s are over")
+	}
+	w.run(600 * time.Millisecond)
+	before := len(a.sent(typeData))
+	a.send(toB(100))
+	if len(a.sent(typeData)) != before {
+		t.Fatal("a packet left under a key older than 180 s")
+	}
+	// A packet sealed with the old key all the same, as a bad peer might.
+	batch := packet.NewBatch(Room(1420))
+	copy(batch.Append(100), toB(100))
+	old.seal(batch.Slab(), batch.Offset(0), 100, 112, 77)
+	b.deaf = false
+	w.run(time.Second) // and past the age for b, which got its keys later
+	batch.SetPacket(0, batch.Offset(0)-headerLen, 144)
+	w.fly(a.addr, b.addr, batch.Packet(0), 0)
+	b.got = nil
+	if oldB.fresh(w.now) {
+		t.Fatal("b's session is still fresh: the test is wrong")
+	}
+	b.deaf = false
+	drops := b.core.drops.noSession.Load()
+	w.run(15 * time.Millisecond)
+	if len(b.got) != 0 || b.core.drops.noSession.Load() == drops {
+		t.Fatal("a packet was accepted under a key older than 180 s")
+	}
+}
+
+// §6.3: after 3 × 180 s without a new session, keys are wiped.
+func TestKeysAreZeroedAfter540Seconds(t *testing.T) {
+	w, a, b := newPair(t, 3)
+	w.run(time.Second)
+	s := a.peer().current.Load()
+	b.deaf = true
+	w.run(538 * time.Second)
+	if a.peer().current.Load() != s {
+		t.Fatal("the session went before its 540 s were over")
+	}
+	w.run(3 * time.Second)
+	if a.peer().current.Load() != nil || s.refs.Load() != 0 {
+		t.Fatal("the session is still there after 540 s")
+	}
+	if wiped := isWiped(t, s.send) && isWiped(t, s.recv); !wiped {
+		t.Fatal("the session's keys are still in memory")
+	}
+	if len(a.core.index.m) != 0 {
+		t.Fatalf("%d indices are still taken", len(a.core.index.m))
+	}
+	if next := a.core.next(); next != 0 {
+		t.Fatalf("an idle engine still wants to be woken, in %v", time.Duration(next-w.now))
+	}
+}
+
+// Idle costs nothing: with no traffic and no keepalive there is no deadline.
+func TestAnIdleTunnelFallsSilent(t *testing.T) {
+	w, a, b := newPair(t, 4)
+	a.send(toB(100))
+	w.run(time.Second)
+	b.send(toA(100))
+	w.run(30 * time.Second)
+	n := len(w.log)
+	w.run(24 * time.Hour)
+	if len(w.log) != n {
+		t.Fatalf("an idle tunnel sent:%s", describe(w.log[n:]))
+	}
+	if a.core.next() != 0 || b.core.next() != 0 {
+		t.Fatal("an idle tunnel has a deadline")
+	}
+}
+
+// §6.5: data that gets no answer for ten seconds is answered by a keepalive,
+// and a keepalive never is.
+func TestDataIsAnsweredByOneKeepalive(t *testing.T) {
+	w, a, b := newPair(t, 4)
+	w.run(time.Second)
+	n := len(w.log)
+	a.send(toB(100))
+	sent := w.now
+	w.run(60 * time.Second)
+	log := w.log[n:]
+	if len(log) != 2 || log[1].from != b.addr || log[1].size != minDataLen {
+		t.Fatalf("want the packet and one keepalive, got:%s", describe(log))
+	}
+	if d := time.Duration(log[1].at - sent); d != keepaliveTimeout+w.delay {
+		t.Fatalf("the keepalive came after %v, want 10 s after the packet arrived", d)
+	}
+}
+
+// timers.c, timers_any_authenticated_packet_sent: an answer is as good.
+func TestAnAnswerTakesTheKeepalivesPlace(t *testing.T) {
+	w, a, b := newPair(t, 4)
+	w.run(time.Second)
+	n := len(w.log)
+	a.send(toB(100))
+	w.run(5 * time.Second)
+	b.send(toA(100))
+	w.run(time.Minute)
+	log := w.log[n:]
+	if len(log) != 3 || log[2].from != a.addr {
+		t.Fatalf("want two packets and a's keepalive, got:%s", describe(log))
+	}
+}
+
+// timers.c, need_another_keepalive: data that comes while one keepalive is due
+// gets another.
+func TestDataDuringAPendingKeepaliveGetsAnother(t *testing.T) {
+	w, a, b := newPair(t, 4)
+	w.run(time.Second)
+	n := len(b.sent(typeData))
+	a.send(toB(100))
+	w.run(5 * time.Second)
+	a.send(toB(100))
+	w.run(60 * time.Second)
+	got := b.sent(typeData)[n:]
+	if len(got) != 2 || time.Duration(got[1].at-got[0].at) != keepaliveTimeout {
+		t.Fatalf("want two keepalives, ten seconds apart, got:%s", describe(got))
+	}
+}
+
+// §6.5; timers.c, timers_data_sent: no answer to data for 15 s and the session
+// is made anew.
+func TestSilenceAfterDataStartsAHandshake(t *testing.T) {
+	w, a, b := newPair(t, 5)
+	w.run(10 * time.Second)
+	b.deaf = true
+	a.send(toB(100))
+	sent := w.now
+	n := len(a.sent(typeInitiation))
+	w.run(16 * time.Second)
+	inits := a.sent(typeInitiation)[n:]
+	if len(inits) != 1 {
+		t.Fatalf("want one initiation, got:%s", describe(inits))
+	}
+	const want = keepaliveTimeout + rekeyTimeout
+	if d := time.Duration(inits[0].at - sent); d < want || d >= want+rekeyTimeoutJitter {
+		t.Fatalf("the initiation came after %v, want %v and less than %v more", d, want, rekeyTimeoutJitter)
+	}
+}
+
+// §6.5: the persistent keepalive, counted from whatever authentic went last.
+func TestPersistentKeepalive(t *testing.T) {
+	w, a, _ := newPair(t, 6, func(_, b *Peer) { b.Keepalive = 25 * time.Second })
+	w.run(time.Second)
+	n := len(a.sent(typeData)) // the last was the confirming keepalive, at 20 ms
+	w.run(100 * time.Second)
+	got := a.sent(typeData)[n:]
+	if len(got) != 4 {
+		t.Fatalf("want four keepalives in 100 s, got:%s", describe(got))
+	}
+	for i, s := range got {
+		if want := simStart.after(20*time.Millisecond + time.Duration(i+1)*25*time.Second); s.at != want {
+			t.Fatalf("keepalive %d came %v late", i, time.Duration(s.at-want))
+		}
+	}
+	a.send(toB(60))
+	w.run(24 * time.Second)
+	if more := a.sent(typeData)[n+5:]; len(more) != 0 {
+		t.Fatalf("a keepalive came although data had gone:%s", describe(more))
+	}
+}
+
+// §6.2: a message count, too, ends a session's youth, for either role.
+func TestRekeyAfterMessages(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	w.run(10 * time.Second)
+	for n, pkt := range map[*node][]byte{a: toB(60), b: toA(60)} {
+		n.peer().current.Load().sent.Store(rekeyAfterMessages)
+		before := len(n.sent(typeInitiation))
+		n.send(pkt)
+		w.run(time.Second)
+		if len(n.sent(typeInitiation)) != before+1 {
+			t.Fatal("no initiation after more than 2^60 messages")
+		}
+		w.run(10 * time.Second)
+	}
+}
+
+// §6.2: at Reject-After-Messages packets wait for the next session.
+func TestRejectAfterMessages(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	w.run(10 * time.Second)
+	old := a.peer().current.Load()
+	old.sent.Store(rejectAfterMessages - 1)
+	a.send(toB(60), toB(61)) // there is one counter, and two packets
+	if old.sent.Load() > rejectAfterMessages {
+		t.Fatalf("the counter is beyond the limit: %d", old.sent.Load())
+	}
+	w.run(time.Second)
+	w.mustGet(b, toB(60), toB(61))
+	if a.count(SessionUp) != 2 {
+		t.Fatal("the packets did not wait for a new session")
+	}
+}
