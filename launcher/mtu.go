@@ -88,7 +88,7 @@ func (t *tunnel) resolve(ctx context.Context, r *resolver, ep config.Endpoint, d
 		t.e.log.Debug("the endpoint does not resolve yet", "endpoint", ep.Host, "err", err)
 		if !said {
 			said = true
-			t.e.report(report{Event: eventWaiting, Text: "the address of " + ep.Host})
+			t.e.report(report{Event: eventWaiting, Text: "waiting for the address of " + ep.Host})
 		}
 		select {
 		case <-ctx.Done():

@@ -237,7 +237,7 @@ func (t *tunnel) waitReady(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, t.start.Add(t.timeout), context.DeadlineExceeded)
 	defer cancel()
-	t.e.report(report{Event: eventWaiting, Text: "a handshake with " + endpoints})
+	t.e.report(report{Event: eventWaiting, Text: "waiting for a handshake with " + endpoints})
 	ready := make(chan error, 1)
 	go func() { ready <- t.ready(ctx) }()
 	select {
