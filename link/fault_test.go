@@ -255,6 +255,23 @@ func TestReadErrorsOfOtherDatagramsAreNotFinal(t *testing.T) {
 	}
 }
 
+func TestKernelWithoutBatchCallsTakesOneAtATime(t *testing.T) {
+	k := linux()
+	k.recvmmsg, k.sendmmsg = recvOne, sendOne
+	a, err := listenUDP(UDPOptions{}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	path := &packet.Path{Remote: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), a.LocalPort())}
+	wantArrival(t, "one at a time", a, a, path, 100, 100, 200, 1, 2, 3)
+	for _, call := range []func(int, []mmsghdr) (int, unix.Errno){recvOne, sendOne} {
+		if n, errno := call(-1, make([]mmsghdr, 1)); n != 0 || errno != unix.EBADF {
+			t.Errorf("no descriptor: got %d, %v, want %v", n, errno, unix.EBADF)
+		}
+	}
+}
+
 // fakeReceive makes a receiver see messages of the test's own making.
 func fakeReceive(t *testing.T, recv func(m []mmsghdr) int) (*UDP, *packet.Batch) {
 	t.Helper()

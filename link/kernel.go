@@ -39,23 +39,33 @@ func sysWritev(fd int, v []unix.Iovec) (int, unix.Errno) {
 
 func sysRecvmmsg(fd int, m []mmsghdr) (int, unix.Errno) {
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(m))), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
-	if errno != unix.ENOSYS || len(m) == 0 {
-		return int(n), errno
+	if errno == unix.ENOSYS {
+		return recvOne(fd, m)
 	}
-	got, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&m[0].hdr)), unix.MSG_DONTWAIT)
+	return int(n), errno
+}
+
+// recvOne is recvmmsg(2) of one message.
+func recvOne(fd int, m []mmsghdr) (int, unix.Errno) {
+	n, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&m[0].hdr)), unix.MSG_DONTWAIT)
 	if errno != 0 {
 		return 0, errno
 	}
-	m[0].n = uint32(got)
+	m[0].n = uint32(n)
 	return 1, 0
 }
 
 func sysSendmmsg(fd int, m []mmsghdr) (int, unix.Errno) {
 	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(m))), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
-	if errno != unix.ENOSYS || len(m) == 0 {
-		return int(n), errno
+	if errno == unix.ENOSYS {
+		return sendOne(fd, m)
 	}
-	_, _, errno = unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m[0].hdr)), unix.MSG_DONTWAIT)
+	return int(n), errno
+}
+
+// sendOne is sendmmsg(2) of one message.
+func sendOne(fd int, m []mmsghdr) (int, unix.Errno) {
+	_, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m[0].hdr)), unix.MSG_DONTWAIT)
 	if errno != 0 {
 		return 0, errno
 	}
