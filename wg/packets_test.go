@@ -154,6 +154,27 @@ func TestDataMessagesArePadded(t *testing.T) {
 	}
 }
 
+// §5.4.6: padding is zeros, not what was in memory.
+func TestPaddingIsZero(t *testing.T) {
+	w, a, b := newPair(t, 16)
+	w.run(time.Second)
+	batch := packet.NewBatch(Room(1420))
+	for i := range batch.Slab() {
+		batch.Slab()[i] = 0xff
+	}
+	copy(batch.Append(33), toB(33))
+	a.core.seal(w.now, batch, nil)
+	m := batch.Packet(0)
+	if !b.peer().current.Load().open(m) {
+		t.Fatal("the message is not authentic")
+	}
+	for i, c := range m[headerLen+33 : len(m)-tagLen] {
+		if c != 0 {
+			t.Fatalf("byte %d of the padding is %#x", i, c)
+		}
+	}
+}
+
 // Packets of one size lie in the slab as datagrams without a gap, so that they
 // leave with one system call (packet.Room).
 func TestEqualPacketsAreSealedContiguously(t *testing.T) {

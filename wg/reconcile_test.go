@@ -248,6 +248,29 @@ func TestAPeerThatMovedIsResolvedAgain(t *testing.T) {
 	}
 }
 
+// A peer that roamed and is no longer there may be where it was configured.
+func TestTheConfiguredEndpointIsTriedAgain(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(time.Second)
+	b.move(netip.MustParseAddrPort("198.51.100.9:9"))
+	b.send(toA(60))
+	w.run(time.Second)
+	if got := a.peer().path.Load().Remote; got != b.addr {
+		t.Fatalf("a did not follow its peer: it sends to %v", got)
+	}
+	b.move(outsideB)
+	ofA, _ := w.pairConfig(a, b)
+	b.restart()
+	b.peers(ofA)
+	for range 45 {
+		a.send(toB(60))
+		w.run(time.Second)
+	}
+	if len(b.got) == 0 {
+		t.Fatal("the peer was not found again")
+	}
+}
+
 // socket.c: a cached source address is forgotten before each retry.
 func TestRetriesForgetTheSourceAddress(t *testing.T) {
 	w, a, b := newPair(t, 1)

@@ -54,6 +54,19 @@ func TestKeepFreshReceivingAsksOnceAfter165Seconds(t *testing.T) {
 	}
 }
 
+// The same, from outside: what comes late in a session's life renews it at once,
+// not only when the keepalive that answers it goes out.
+func TestALatePacketRenewsTheSession(t *testing.T) {
+	w, a, b := newPair(t, 3)
+	w.run(166 * time.Second)
+	n := len(a.sent(typeInitiation))
+	b.send(toA(60))
+	w.run(time.Second)
+	if got := len(a.sent(typeInitiation)) - n; got != 1 {
+		t.Fatalf("%d initiations, want 1", got)
+	}
+}
+
 // §6.2: Reject-After-Time. Nothing is sent or accepted under a key of 180 s.
 func TestKeysOlderThan180SecondsAreNotUsed(t *testing.T) {
 	w, a, b := newPair(t, 3)
