@@ -18,6 +18,10 @@ const (
 	// mostly one does not wait longer.
 	settle = 300 * time.Millisecond
 	mostly = 2 * time.Second
+
+	// A host with the Internet's whole table has routes coming and going all
+	// the time. So many are compared, of each family.
+	maxRoutes = 4096
 )
 
 // WatchNetwork calls changed after addresses or routes of the host have changed,
@@ -100,15 +104,20 @@ func snapshot() (map[string]bool, error) {
 		usable := a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DEPRECATED|unix.IFA_F_DADFAILED) == 0
 		s[fmt.Sprint("address ", a.LinkIndex, " ", a.IPNet, " ", usable)] = true
 	}
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return nil, fmt.Errorf("list routes: %w", err)
-	}
-	for _, r := range routes {
-		if r.Flags&unix.RTM_F_CLONED != 0 {
-			continue // a cached path MTU
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		n := 0
+		all := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
+		err := netlink.RouteListFilteredIter(family, all, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			if r.Flags&unix.RTM_F_CLONED == 0 { // else a cached path MTU
+				s[fmt.Sprint("route ", family, " ", r.Table, " ", r.Dst, " ", r.Gw, " ", r.Via, " ", r.LinkIndex, " ",
+					r.Priority, " ", r.Src, " ", r.Type, " ", r.MultiPath)] = true
+			}
+			n++
+			return n < maxRoutes
+		})
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EAFNOSUPPORT) {
+			return nil, fmt.Errorf("list routes: %w", err)
 		}
-		s[fmt.Sprint("route ", r.Table, " ", r.Dst, " ", r.Gw, " ", r.Via, " ", r.LinkIndex, " ", r.Priority, " ", r.Src, " ", r.Type, " ", r.MultiPath)] = true
 	}
 	return s, nil
 }
