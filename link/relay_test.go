@@ -50,7 +50,7 @@ func counting(c *tally) *kernel {
 }
 
 // relay carries packets between two devices until they are closed.
-func relay(t *testing.T, a, z packet.Device) {
+func relay(t testing.TB, a, z packet.Device) {
 	var wg sync.WaitGroup
 	pump := func(from, to packet.Device) {
 		b := packet.NewBatch(packet.Room{Head: 16, Tail: 16, Align: 16, MTU: from.MTU()})
@@ -370,5 +370,36 @@ func TestFileThatIsNoTUNIsRefused(t *testing.T) {
 	}
 	if _, err := OpenTUN(fmt.Sprintf("%020d", 1), 1420); err == nil {
 		t.Error("a name of 20 characters was accepted")
+	}
+}
+
+// BenchmarkRelay is one TCP stream between two namespaces, both ends of the path
+// in this process: what a tunnel costs without its cryptography and its network.
+func BenchmarkRelay(b *testing.B) {
+	for _, m := range deviceMakers {
+		b.Run(m.name, func(b *testing.B) {
+			a, z := newSpace(b), newSpace(b)
+			relay(b, m.make(a, linux(), ownAddr("10.9.0.1", m)), m.make(z, linux(), ownAddr("10.9.0.2", m)))
+			var l net.Listener
+			z.do("listen", func() (err error) { l, err = net.Listen("tcp", "10.9.0.2:0"); return err })
+			defer l.Close()
+			var c net.Conn
+			a.do("dial", func() (err error) { c, err = net.DialTimeout("tcp", l.Addr().String(), 10*time.Second); return err })
+			defer c.Close()
+			far, err := l.Accept()
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer far.Close()
+			const chunk = 1 << 20
+			out, in := make([]byte, chunk), make([]byte, chunk)
+			b.SetBytes(chunk)
+			for b.Loop() {
+				go c.Write(out)
+				if _, err := io.ReadFull(far, in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
