@@ -27,6 +27,7 @@
 //	recent.go     which ports have sent lately, and what was logged already
 //	unreachable.go  answers to packets that the tunnel does not carry
 //	link.go       gVisor's link endpoint, run to completion
+//	quiet.go      gVisor's own log
 //	errno.go      gVisor's errors as the errno that a kernel would give
 //	dialer.go     Dialer: DialContext, ListenPacket, Listen
 //	endpoint.go   what sockets have in common; conn.go: streams;

@@ -3,6 +3,7 @@ package netstack
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -62,28 +63,19 @@ func NewGateway(cfg GatewayConfig) (*Gateway, error) {
 	if cfg.TCP == nil || cfg.UDP == nil {
 		return nil, errors.New("make a gateway: no handlers")
 	}
-	s, err := New(Config{
+	s, err := newStack(Config{
 		Addresses: cfg.Addresses,
 		Routes:    cfg.Routes,
 		MTU:       cfg.MTU,
 		Room:      cfg.Room,
 		Logger:    cfg.Logger,
-	})
+	}, true)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("make a gateway: %w", err)
 	}
 	g := &Gateway{s: s, cfg: cfg, inFlight: make(map[stack.TransportEndpointID][]byte)}
 	s.filterIncoming = g.filter
 	s.link.sent = nil
-	// Promiscuous: take packets to any address. Spoofing: answer from it.
-	if err := s.net.SetPromiscuousMode(nicID, true); err != nil {
-		s.Close()
-		return nil, errors.New("make a gateway: " + err.String())
-	}
-	if err := s.net.SetSpoofing(nicID, true); err != nil {
-		s.Close()
-		return nil, errors.New("make a gateway: " + err.String())
-	}
 	s.net.SetTransportProtocolHandler(tcp.ProtocolNumber, g.handleTCP(tcp.NewForwarder(s.net, 0, maxInFlight+1, g.forwardTCP)))
 	s.net.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(s.net, g.forwardUDP).HandlePacket)
 	return g, nil
@@ -136,6 +128,9 @@ func (g *Gateway) admit(h *header, pkt []byte, now moment) bool {
 	case h.dst.IsMulticast(), h.dst == broadcast4, h.dst.IsUnspecified(), r.broadcasts.contains(h.dst):
 		r.drops[dropLink].Add(1)
 		return false
+	case h.dst.Unmap().IsLoopback(): // gVisor would drop it without a word
+		g.sendUnreachable(pkt, prohibited(h.dst), now)
+		return false
 	case r.hosts.contains(h.dst), h.Proto == protoTCP, h.Proto == protoUDP:
 		return true
 	case h.Proto == protoICMP && h.dst.Is4(), h.Proto == protoICMPv6 && h.dst.Is6():
@@ -143,10 +138,18 @@ func (g *Gateway) admit(h *header, pkt []byte, now moment) bool {
 	}
 	code := uint8(packet.UnreachProtocol)
 	if h.dst.Is6() {
-		code = packet.UnreachProhibited6
+		code = prohibited(h.dst) // ICMPv6 has none about a protocol
 	}
 	g.sendUnreachable(pkt, code, now)
 	return false
+}
+
+// prohibited returns the ICMP code for what a peer may not reach.
+func prohibited(dst netip.Addr) uint8 {
+	if dst.Is4() {
+		return packet.UnreachProhibited
+	}
+	return packet.UnreachProhibited6
 }
 
 // admitICMP lets errors pass to gVisor, which knows whether it has sent what

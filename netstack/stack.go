@@ -72,7 +72,7 @@ type Stack struct {
 // [Stack.SetUpstream]. The Stack owns cfg.Capture from now on, also when New
 // returns an error.
 func New(cfg Config) (*Stack, error) {
-	s, err := newStack(cfg)
+	s, err := newStack(cfg, false)
 	if err != nil {
 		if cfg.Capture != nil {
 			cfg.Capture.Close()
@@ -82,7 +82,9 @@ func New(cfg Config) (*Stack, error) {
 	return s, nil
 }
 
-func newStack(cfg Config) (*Stack, error) {
+// newStack returns a Stack; anyAddress says that it takes packets to every
+// address, and answers from it.
+func newStack(cfg Config, anyAddress bool) (*Stack, error) {
 	if len(cfg.Addresses) == 0 {
 		return nil, errors.New("the tunnel has no address")
 	}
@@ -114,14 +116,11 @@ func newStack(cfg Config) (*Stack, error) {
 	s.filterIncoming = s.routeIncoming
 	s.link = &link{batches: s.batches, sent: s.noteSent}
 	s.link.mtu.Store(uint32(s.mtu))
-	if err := s.startNet(s.router.hosts.has6()); err != nil {
-		return nil, err
-	}
-	if err := s.addAddresses(cfg.Addresses); err != nil {
+	s.startNet(s.router.hosts.has6() || anyAddress, anyAddress)
+	if err := s.configureNet(cfg, anyAddress); err != nil {
 		s.net.Destroy()
 		return nil, err
 	}
-	s.net.SetRouteTable(routeTable(cfg.Routes, s.router.hosts))
 	return s, nil
 }
 
@@ -140,31 +139,49 @@ func (s *Stack) fillRouter(cfg Config) {
 	}
 }
 
-// startNet makes gVisor's stack with its one interface.
-func (s *Stack) startNet(with6 bool) error {
+// startNet makes gVisor's stack.
+func (s *Stack) startNet(with6, anyAddress bool) {
 	opts := stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
-		HandleLocal:        true,
+		// Connections to our own addresses stay inside. But where every address
+		// is ours, packets from everywhere would be taken for our own.
+		HandleLocal: !anyAddress,
 	}
 	if with6 {
 		opts.NetworkProtocols = append(opts.NetworkProtocols, ipv6.NewProtocol)
 		opts.TransportProtocols = append(opts.TransportProtocols, icmp.NewProtocol6)
 	}
+	silenceGVisor()
 	s.net = stack.New(opts)
 	s.endpoints.net = s.net
+}
+
+// configureNet sets gVisor's options, its one interface, addresses and routes.
+func (s *Stack) configureNet(cfg Config, anyAddress bool) error {
 	if err := s.tuneTCP(); err != nil {
-		s.net.Destroy()
 		return err
 	}
-	if err := s.net.SetPortRange(firstLocalPort, lastLocalPort); err != nil {
-		s.net.Destroy()
-		return fmt.Errorf("set port range: %s", err)
+	if cfg.Capture != nil { // else there is no kernel to stay apart from
+		if err := s.net.SetPortRange(firstLocalPort, lastLocalPort); err != nil {
+			return fmt.Errorf("set port range: %s", err)
+		}
 	}
 	if err := s.net.CreateNIC(nicID, s.link); err != nil {
-		s.net.Destroy()
 		return fmt.Errorf("create interface: %s", err)
 	}
+	if anyAddress {
+		if err := s.net.SetPromiscuousMode(nicID, true); err != nil {
+			return fmt.Errorf("take packets to any address: %s", err)
+		}
+		if err := s.net.SetSpoofing(nicID, true); err != nil {
+			return fmt.Errorf("answer from any address: %s", err)
+		}
+	}
+	if err := s.addAddresses(cfg.Addresses); err != nil {
+		return err
+	}
+	s.net.SetRouteTable(routeTable(cfg.Routes, s.router.hosts, anyAddress))
 	return nil
 }
 
@@ -202,10 +219,11 @@ func (s *Stack) addAddresses(list []netip.Prefix) error {
 
 // routeTable returns gVisor's routes to what the tunnel covers, as far as it
 // has an address of the family to send from.
-func routeTable(routes []netip.Prefix, hosts prefixes) []tcpip.Route {
+func routeTable(routes []netip.Prefix, hosts prefixes, anyAddress bool) []tcpip.Route {
+	has4, has6 := hosts.has4() || anyAddress, hosts.has6() || anyAddress
 	var table []tcpip.Route
 	for _, p := range routes {
-		if p.Addr().Is4() && !hosts.has4() || p.Addr().Is6() && !hosts.has6() {
+		if p.Addr().Is4() && !has4 || p.Addr().Is6() && !has6 {
 			continue
 		}
 		p = p.Masked()
