@@ -61,6 +61,7 @@ func DefaultAddresses() []netip.Prefix {
 type Gateway struct {
 	exit   *exit
 	engine *wg.Engine
+	key    wg.PublicKey
 	addr   netip.AddrPort
 	log    *slog.Logger
 }
@@ -98,7 +99,7 @@ func New(o Options) (*Gateway, error) {
 	if !addr.IsValid() {
 		addr = netip.IPv6Unspecified()
 	}
-	return &Gateway{exit: x, engine: engine, addr: netip.AddrPortFrom(addr, udp.LocalPort()), log: o.Logger}, nil
+	return &Gateway{exit: x, engine: engine, key: o.PrivateKey.Public(), addr: netip.AddrPortFrom(addr, udp.LocalPort()), log: o.Logger}, nil
 }
 
 func (o Options) withDefaults() Options {
@@ -134,6 +135,9 @@ func enginePeers(peers []Peer) []wg.Peer {
 // Addr returns where peers find the gateway: the address that it was given, or
 // "::" for all, and its port.
 func (g *Gateway) Addr() netip.AddrPort { return g.addr }
+
+// PublicKey returns the key by which peers know the gateway.
+func (g *Gateway) PublicKey() wg.PublicKey { return g.key }
 
 // Status returns what the engine knows of the peers.
 func (g *Gateway) Status() wg.Status { return g.engine.Status() }
