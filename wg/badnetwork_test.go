@@ -85,6 +85,9 @@ func badNetwork(t *testing.T, seed uint64) {
 	if a.core.next() != 0 || b.core.next() != 0 {
 		t.Fatal("the tunnel does not fall silent")
 	}
+	if left := len(a.core.index.m) + len(b.core.index.m); left != 0 {
+		t.Fatalf("%d indices are taken although all keys should be gone", left)
+	}
 }
 
 func numbered(from, to netip.AddrPort, n *uint16) []byte {

@@ -82,6 +82,28 @@ func TestTrafficGoesOnForHours(t *testing.T) {
 	})
 }
 
+// The one timer moves when an earlier deadline comes up.
+func TestTheTimerMovesToEarlierDeadlines(t *testing.T) {
+	bubblePair(t, func(t *testing.T, a *Engine, network *wgtest.Network, pipeA, pipeB *wgtest.Pipe) {
+		a.Ready(context.Background())
+		time.Sleep(time.Minute) // the next deadline is the end of the session
+		pipeB.Send(toA(100))
+		pipeA.Receive(context.Background())
+		var answer time.Time
+		network.Tap(func(from, _ netip.AddrPort, _ []byte) {
+			if from == outsideA {
+				answer = time.Now()
+			}
+		})
+		start := time.Now()
+		time.Sleep(15 * time.Second)
+		network.Tap(nil)
+		if d := answer.Sub(start); d != keepaliveTimeout {
+			t.Fatalf("the keepalive came after %v, want 10 s", d)
+		}
+	})
+}
+
 // After the keepalives of the last packets nothing happens any more: no timer
 // fires for days, though keys are still forgotten in time.
 func TestAnIdleEngineSleeps(t *testing.T) {

@@ -47,7 +47,8 @@ func (l *loadMeter) add(now Instant) bool {
 // with a cookie to be where they say get an entry. It belongs to the inbound
 // goroutine.
 type sourceLimiter struct {
-	full map[netip.Addr]Instant // when the source's bucket will be full again
+	full  map[netip.Addr]Instant // when the source's bucket will be full again
+	swept Instant                // when full was last swept
 }
 
 // allow reports whether the source may have one more handshake.
@@ -72,8 +73,13 @@ func (s *sourceLimiter) allow(now Instant, from netip.Addr) bool {
 }
 
 // sweep forgets the sources whose bucket is full and reports whether there
-// were any.
+// were any. It does so once a second at most, as walking the table for every
+// handshake would be a load of its own.
 func (s *sourceLimiter) sweep(now Instant) bool {
+	if s.swept != 0 && s.swept.since(now) < time.Second {
+		return false
+	}
+	s.swept = now
 	before := len(s.full)
 	for key, full := range s.full {
 		if full <= now {

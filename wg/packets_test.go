@@ -191,3 +191,15 @@ func TestEqualPacketsAreSealedContiguously(t *testing.T) {
 		}
 	}
 }
+
+// Outbound found no session; before it could stage the packets one came up, and
+// flushed what was staged until then. They must not be staged for nobody.
+func TestPacketsAreNotStagedBesideASession(t *testing.T) {
+	w, a, _ := newPair(t, 16)
+	w.run(time.Second)
+	batch := packet.NewBatch(Room(1420))
+	copy(batch.Append(60), toB(60))
+	if a.core.hold(w.now, batch, 0, 1, a.peer(), nil) || len(a.peer().staged) != 0 || len(batch.Packet(0)) == 0 {
+		t.Fatal("a packet was staged although there is a session")
+	}
+}

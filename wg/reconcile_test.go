@@ -185,6 +185,31 @@ func TestAllAddressesOfAnEndpointAreRaced(t *testing.T) {
 	}
 }
 
+// What is found out while an initiation is in flight gets it at once.
+func TestLateAddressesGetTheInitiationInFlight(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(outsideA), w.add(outsideB)
+	ofA, ofB := w.pairConfig(a, b)
+	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.addr.Port()}
+	b.peers(ofA)
+	a.peers(ofB)
+	answer := func(addr string) {
+		r := a.ask[len(a.ask)-1]
+		a.core.resolved(w.now, r, []netip.Addr{netip.MustParseAddr(addr)}, nil, a.out)
+		a.deliver()
+	}
+	w.run(time.Millisecond)
+	answer("192.0.2.99") // nobody is there
+	w.run(3500 * time.Millisecond)
+	a.core.networkChanged(w.now, a.out)
+	a.deliver()
+	answer(b.addr.Addr().String())
+	w.run(100 * time.Millisecond)
+	if a.count(SessionUp) != 1 || len(a.sent(typeInitiation)) != 1 {
+		t.Fatalf("no session from the initiation in flight:%s", describe(w.log))
+	}
+}
+
 func TestANameThatDoesNotResolveYetIsAskedForAgain(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.add(outsideA), w.add(outsideB)
