@@ -81,7 +81,7 @@ func interfaceKeywords() []keyword {
 		{
 			name: "Address", section: inInterface,
 			set: func(c *Config, _ *Peer, v string) error {
-				all, err := parsePrefixes(v)
+				all, err := ParsePrefixes(v)
 				c.Addresses = appendNew(c.Addresses, all...)
 				return err
 			},
@@ -131,7 +131,7 @@ func peerKeywords() []keyword {
 		{
 			name: "AllowedIPs", section: inPeer,
 			set: func(_ *Config, p *Peer, v string) error {
-				all, err := parsePrefixes(v)
+				all, err := ParsePrefixes(v)
 				for i := range all {
 					all[i] = all[i].Masked()
 				}

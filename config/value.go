@@ -45,7 +45,9 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return netip.PrefixFrom(addr, n), nil
 }
 
-func parsePrefixes(s string) ([]netip.Prefix, error) {
+// ParsePrefixes returns the prefixes of a list with commas, as of AllowedIPs:
+// an address alone is a prefix of its full length. Host bits are kept.
+func ParsePrefixes(s string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
 	for _, f := range fields(s) {
 		p, err := parsePrefix(f)

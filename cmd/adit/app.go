@@ -56,6 +56,9 @@ func (a *adit) app() *cli.App {
 			{Name: "shell", Usage: "run $SHELL in a tunnel of its own", Flags: runFlags(), Action: a.shell},
 			{Name: "check", Usage: "say what a configuration does", Flags: checkFlags(), Action: a.check},
 			{Name: "doctor", Usage: "say what works on this machine", Flags: doctorFlags(), Action: a.doctor},
+			{Name: "serve", Usage: "be the other end of tunnels", Flags: serveFlags(), Action: a.serve},
+			{Name: "demo", Usage: "show the main job on this machine alone", Action: a.demo},
+			{Name: demoFetch, Hidden: true, Action: a.fetch},
 			{Name: "genkey", Usage: "make a private key", Action: a.genkey},
 			{Name: "pubkey", Usage: "turn a private key into its public key", Action: a.pubkey},
 			{Name: "genpsk", Usage: "make a preshared key", Action: a.genpsk},
@@ -126,7 +129,7 @@ func (a *adit) noCommand(c *cli.Context) error {
 // this version. They are refused by name, so that nobody takes them for
 // misspelt, or believes that they took effect.
 var (
-	laterCommands = words("up exec down ls proxy forward device show leaktest serve demo")
+	laterCommands = words("up exec down ls proxy forward device show leaktest")
 	laterOptions  = words("isolate kill-leftovers p publish expose host-port direct")
 )
 

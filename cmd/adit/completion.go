@@ -40,7 +40,7 @@ func optionWords(flags []cli.Flag) (words []string) {
 
 // valueWords returns those of optionWords that need a value.
 func valueWords(app *cli.App) (words []string) {
-	for _, c := range app.Commands {
+	for _, c := range app.VisibleCommands() {
 		for _, f := range c.Flags {
 			if _, isBool := f.(*cli.BoolFlag); !isBool {
 				words = append(words, optionWords([]cli.Flag{f})...)
@@ -52,7 +52,7 @@ func valueWords(app *cli.App) (words []string) {
 }
 
 func commandNames(app *cli.App) (names []string) {
-	for _, c := range app.Commands {
+	for _, c := range app.VisibleCommands() {
 		names = append(names, c.Name)
 	}
 	return names
@@ -99,7 +99,7 @@ _adit() {
 		fmt.Fprintf(&b, "\t%s) COMPREPLY=($(compgen -W %q -- \"$cur\")); return ;;\n", word, values[word])
 	}
 	b.WriteString("\t-c|--config|--log-file|--pcap) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n\tesac\n\tcase $cmd in\n")
-	for _, c := range app.Commands {
+	for _, c := range app.VisibleCommands() {
 		fmt.Fprintf(&b, "\t%s) COMPREPLY=($(compgen -W %q -- \"$cur\")) ;;\n", c.Name, strings.Join(optionWords(c.Flags), " "))
 	}
 	b.WriteString("\tesac\n\tif [[ $cmd == run && $cur != -* ]]; then COMPREPLY=($(compgen -c -- \"$cur\")); fi\n}\ncomplete -o default -F _adit adit\n")
@@ -109,11 +109,11 @@ _adit() {
 func zshCompletion(app *cli.App) string {
 	var b strings.Builder
 	b.WriteString("#compdef adit\n# zsh completion of adit\n_adit() {\n\tlocal -a commands=(\n")
-	for _, c := range app.Commands {
+	for _, c := range app.VisibleCommands() {
 		fmt.Fprintf(&b, "\t\t'%s:%s'\n", c.Name, c.Usage)
 	}
 	b.WriteString("\t)\n\tif ((CURRENT == 2)); then\n\t\t_describe command commands\n\t\treturn\n\tfi\n\tcase $words[2] in\n")
-	for _, c := range app.Commands {
+	for _, c := range app.VisibleCommands() {
 		fmt.Fprintf(&b, "\t%s)\n\t\t_arguments -S", c.Name)
 		for _, f := range c.Flags {
 			for _, n := range f.Names() {
@@ -153,10 +153,10 @@ func zshSpec(f cli.Flag, option string) string {
 func fishCompletion(app *cli.App) string {
 	var b strings.Builder
 	b.WriteString("# fish completion of adit\n")
-	for _, c := range app.Commands {
+	for _, c := range app.VisibleCommands() {
 		fmt.Fprintf(&b, "complete -c adit -n __fish_use_subcommand -f -a %s -d '%s'\n", c.Name, c.Usage)
 	}
-	for _, c := range app.Commands {
+	for _, c := range app.VisibleCommands() {
 		in := fmt.Sprintf("complete -c adit -n '__fish_seen_subcommand_from %s'", c.Name)
 		if v := values[c.Name]; v != "" {
 			fmt.Fprintf(&b, "%s -f -a '%s'\n", in, v)

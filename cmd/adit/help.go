@@ -31,6 +31,8 @@ Sends one command through a WireGuard tunnel, without root.
   shell [OPTIONS]                   the same with $SHELL
   check -c FILE                     what a configuration does, keys hidden
   doctor                            what works on this machine, and what to type
+  serve --listen :PORT --peer ...   a gateway, the other end of tunnels, no root
+  demo [-- CMD]                     all of it on this machine alone
   genkey, pubkey, genpsk            keys, as wg makes them
   setup apparmor                    let adit make user namespaces on Ubuntu
   completion bash|zsh|fish          a completion script
@@ -101,6 +103,37 @@ is in the way of the rest, and what to type. The exit status is 1 if none works.
   --json                    print JSON
 
 Example: adit doctor --json
+`,
+	"serve": `
+usage: adit serve [--listen [ADDR]:PORT] [--private-key FILE]
+                  [--peer PEER]... [--new-peer NAME]
+
+Is the other end of WireGuard tunnels: accepts peers and lets their traffic
+leave by ordinary sockets of this host, without root. Ends on INT and TERM.
+
+  --listen [ADDR]:PORT      where peers reach it (:51820)
+  --private-key FILE        its key; made if there is no such file (a new one)
+  --peer PUBKEY[,PSKFILE]=ADDR[,ADDR]
+                            accept this peer, with these addresses in the tunnel
+  --new-peer NAME           make one more peer, print its configuration, accept
+                            it; with --private-key, its preshared key is kept
+                            beside that as NAME.psk
+  --endpoint HOST:PORT      the gateway's address for that (this host's)
+  --mtu N                   (1420)
+  -v, -vv, -q               say more, everything, only errors
+  --log-format text|json    (text)
+  --log-file FILE           write the log there
+
+Example: adit serve --private-key ./gw.key --new-peer laptop > laptop.conf
+`,
+	"demo": `
+usage: adit demo [--] [CMD [ARG...]]
+
+Starts a gateway and a tunnel to it over loopback, and runs one command through
+it: a fetch of a page that is beyond the gateway and nowhere else, or CMD. Tells
+what happens.
+
+Example: adit demo -- curl http://198.51.100.7/
 `,
 	"genkey": `
 usage: adit genkey

@@ -103,6 +103,11 @@ var (
 	msgSetupRoot   = say("only root can install a profile", "sudo %[1]s setup apparmor --install", "or: %[1]s setup apparmor --print | sudo sh")
 	msgSetupWrite  = say("install the profile", "adit setup apparmor --print")
 	msgSetupParser = say("load the profile", "sudo apparmor_parser -r %[1]s")
+	msgNoPeer      = say("no peer could come: want --peer or --new-peer", "adit serve --new-peer laptop > laptop.conf")
+	msgEndpoint    = say("option --new-peer: needs --endpoint where the port is not fixed by --listen", "adit serve --new-peer laptop --listen :51820 > laptop.conf")
+	msgNewPeer     = say("option --new-peer", "adit serve --private-key ./gateway.key --new-peer laptop > laptop.conf")
+	msgServe       = say("serve", "another port: adit serve --listen :51821 --new-peer laptop > laptop.conf")
+	msgDemo        = say("demo", "adit doctor")
 	msgShell       = say("%[1]q is not a shell that completion knows", "adit completion bash")
 	msgNoShell     = say("completion for which shell?", "adit completion bash")
 	msgReadStdin   = say("read standard input")
@@ -111,5 +116,17 @@ var (
 // Warnings and notes of this package.
 const (
 	warnWorldOutput = "the key goes to a file that other users can read: umask 077"
+	noteServing     = "serving at %s, public key %s"
+	noteNewPeer     = "to accept this peer again: --peer %s,%s=%s"
 	noteWorldConfig = "%s: other users can read it: chmod 600 %s"
+)
+
+// What the demo tells.
+const (
+	sayDemoGateway   = "a gateway listens at %s, in this process"
+	sayDemoTry       = "beyond it is %s"
+	sayDemoWithout   = "without adit: %s"
+	sayDemoMode      = "with adit: mode %s"
+	sayDemoHandshake = "handshake done after %v"
+	sayDemoServer    = "the server of %s sees a client at %s: the gateway, on its way out"
 )

@@ -104,6 +104,17 @@ func TestEveryMessage(t *testing.T) {
 				return launcher.Result{}, &launcher.Error{Code: 124, Err: errors.New("no handshake"), Hints: []string{"look"}}
 			}}, nil},
 
+		{"serve nobody", run("serve"), nil},
+		{"serve at no address", run("serve --listen 51820"), nil},
+		{"serve a bad peer", run("serve --peer laptop"), nil},
+		{"serve a peer without an address", run("serve --peer " + peerKey), nil},
+		{"serve a peer whose key file is not there", run("serve --peer " + peerKey + ",laptop.psk=10.97.0.2"), nil},
+		{"serve with a key file that holds none", run("serve --private-key wg0.conf --new-peer laptop"), nil},
+		{"serve a new peer at no fixed port", run("serve --listen :0 --new-peer laptop"), nil},
+		{"serve a new peer without a name that is one", run("serve --new-peer laptop --endpoint nowhere"), nil},
+		{"serve at a port that is in use", call{}, msgServe.because(errors.New("make a gateway: listen on port 51820: address already in use"))},
+		{"demo", call{}, msgDemo.because(errors.New("listen tcp 127.0.0.1:0: operation not permitted"))},
+
 		{"pubkey of junk", call{args: []string{"pubkey"}, stdin: "junk"}, nil},
 		{"reading fails", call{}, msgReadStdin.because(fs.ErrClosed)},
 		{"completion of nothing", run("completion"), nil},
