@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"unsafe"
 
 	"adit/packet"
 	"golang.org/x/sys/unix"
@@ -37,7 +38,7 @@ func pathMTU(remote netip.AddrPort) (int, error) {
 	if n == 0 {
 		return 0, unix.EAFNOSUPPORT
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(ptr(&sa)), uintptr(n)); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(n)); errno != 0 {
 		return 0, os.NewSyscallError("connect", errno)
 	}
 	mtu, err := unix.GetsockoptInt(fd, level, opt)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"adit/packet"
 	"golang.org/x/sys/unix"
@@ -106,7 +107,7 @@ func withoutRing(v *Veth) error {
 	var err error
 	v.file.conn.Control(func(fd uintptr) {
 		req := unix.TpacketReq{}
-		if _, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, fd, unix.SOL_PACKET, unix.PACKET_RX_RING, uintptr(ptr(&req)), 16, 0); errno != 0 {
+		if _, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, fd, unix.SOL_PACKET, unix.PACKET_RX_RING, uintptr(unsafe.Pointer(&req)), 16, 0); errno != 0 {
 			err = errno
 		}
 	})

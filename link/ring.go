@@ -33,7 +33,7 @@ func makeRing(fd int) error {
 		return os.NewSyscallError("PACKET_VERSION", err)
 	}
 	req := unix.TpacketReq{Block_size: ringBlock, Block_nr: ringLen / ringBlock, Frame_size: ringFrame, Frame_nr: frames}
-	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_PACKET, unix.PACKET_RX_RING, uintptr(ptr(&req)), unsafe.Sizeof(req), 0)
+	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_PACKET, unix.PACKET_RX_RING, uintptr(unsafe.Pointer(&req)), unsafe.Sizeof(req), 0)
 	if errno != 0 {
 		return os.NewSyscallError("PACKET_RX_RING", errno)
 	}

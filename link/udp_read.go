@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"unsafe"
 
 	"adit/packet"
 	"golang.org/x/sys/unix"
@@ -51,7 +52,7 @@ func (r *receiver) init(u *UDP, gro bool) {
 	r.fill = r.receive
 	for i := range r.msgs {
 		h := &r.msgs[i].hdr
-		h.Name = (*byte)(ptr(&r.from[i]))
+		h.Name = (*byte)(unsafe.Pointer(&r.from[i]))
 		h.Control = &r.ctrl[i].bytes()[0]
 		h.Iov = &r.iovs[i]
 		h.SetIovlen(1)

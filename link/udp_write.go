@@ -19,10 +19,6 @@ const (
 	gsoHold = 256
 )
 
-// ptr is unsafe.Pointer under a name that says what for: addresses in headers
-// of messages.
-func ptr[T any](p *T) unsafe.Pointer { return unsafe.Pointer(p) }
-
 // A burst is a run of datagrams that go in one message.
 type burst struct {
 	first, last int // packets of the batch; those between that are dropped belong to none
@@ -54,7 +50,7 @@ func newSender(u *UDP) *sender {
 	s := &sender{u: u, bursts: make([]burst, 0, packet.MaxPackets)}
 	s.run = s.sendAll
 	for i := range s.msgs {
-		s.msgs[i].hdr.Name = (*byte)(ptr(&s.to[i]))
+		s.msgs[i].hdr.Name = (*byte)(unsafe.Pointer(&s.to[i]))
 	}
 	return s
 }

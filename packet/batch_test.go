@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// §5.4.6: padded to 16 bytes, but not beyond the MTU.
+// Whitepaper §5.4.6: padded to 16 bytes, but not beyond the MTU.
 func TestPaddingKeepsWithinTheMTU(t *testing.T) {
 	r := Room{Align: 16, MTU: 1420}
 	for n, want := range map[int]int{0: 0, 1: 16, 16: 16, 17: 32, 1408: 1408, 1409: 1420, 1420: 1420, 1421: 1436, 2840: 2840, 2841: 2856} {
