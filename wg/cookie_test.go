@@ -47,12 +47,12 @@ func TestUnderLoadAResponseGetsACookie(t *testing.T) {
 func TestCookiesAreForOneAddressAndPort(t *testing.T) {
 	_, a, _ := newPair(t, 1)
 	var s cookieSecret
-	make := func(at string) mac { return s.cookie(simStart, netip.MustParseAddrPort(at), a.core.random) }
-	first := make("192.0.2.1:1")
-	if make("192.0.2.1:1") != first || make("[::ffff:192.0.2.1]:1") != first {
+	cookie := func(at string) mac { return s.cookie(simStart, netip.MustParseAddrPort(at), a.core.random) }
+	first := cookie("192.0.2.1:1")
+	if cookie("192.0.2.1:1") != first || cookie("[::ffff:192.0.2.1]:1") != first {
 		t.Error("the same place got two cookies")
 	}
-	if make("192.0.2.1:2") == first || make("192.0.2.2:1") == first {
+	if cookie("192.0.2.1:2") == first || cookie("192.0.2.2:1") == first {
 		t.Error("two places got one cookie")
 	}
 }
