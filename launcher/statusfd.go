@@ -11,7 +11,10 @@ import (
 
 // A statusWriter writes the JSON lines of --status-fd. A nil statusWriter
 // writes nothing.
-type statusWriter struct{ enc *json.Encoder }
+type statusWriter struct {
+	f   *os.File
+	enc *json.Encoder
+}
 
 // A statusLine is one line of --status-fd.
 type statusLine struct {
@@ -30,11 +33,14 @@ func newStatusWriter(fd int) (*statusWriter, error) {
 	if fd < 0 {
 		return nil, nil
 	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+	// A copy: the descriptor itself is the caller's, to close or to use again.
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
 		return nil, fmt.Errorf("--status-fd %d: %w", fd, err)
 	}
 	unix.CloseOnExec(fd)
-	return &statusWriter{json.NewEncoder(os.NewFile(uintptr(fd), "status"))}, nil
+	f := os.NewFile(uintptr(own), "status")
+	return &statusWriter{f, json.NewEncoder(f)}, nil
 }
 
 // report writes the line that belongs to r, if one does.
@@ -56,7 +62,8 @@ func (s *statusWriter) report(r *report, mode string) {
 	s.enc.Encode(line)
 }
 
-// exit writes the last line: how it ended, and whether the command or adit did.
+// exit writes the last line, how it ended and whether the command or adit did,
+// and closes our copy of the descriptor.
 func (s *statusWriter) exit(res Result, err error) {
 	if s == nil {
 		return
@@ -66,4 +73,5 @@ func (s *statusWriter) exit(res Result, err error) {
 		line.Origin, line.Code, line.Error = "tool", &e.Code, e.Error()
 	}
 	s.enc.Encode(line)
+	s.f.Close()
 }

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"adit/config"
@@ -142,9 +143,17 @@ func (d *demo) page(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, demoPage)
 }
 
-// unreachable shows that without adit the page is not there.
+// unreachable shows that without adit the page is not there. No packet leaves
+// this machine for it: the attempt is for neighbours only (SO_DONTROUTE), and
+// beyond them nobody has an address of documentation.
 func (d *demo) unreachable() error {
-	text, err := get(demoPatience)
+	near := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		c.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_DONTROUTE, 1)
+		})
+		return err
+	}}
+	text, err := get(demoPatience, near)
 	switch {
 	case err == nil && text == demoPage:
 		return errors.New("the page is there without a tunnel")
@@ -162,8 +171,9 @@ func (d *demo) unreachable() error {
 }
 
 // get fetches the page as any HTTP client does.
-func get(patience time.Duration) (string, error) {
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{}} // no proxy of the environment's
+func get(patience time.Duration, d net.Dialer) (string, error) {
+	// No proxy of the environment's.
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: d.DialContext}}
 	resp, err := client.Get(demoURL)
 	if err != nil {
 		return "", err
@@ -192,7 +202,7 @@ func (d *demo) listen(r io.ReadCloser) {
 
 // fetch is the command of the demo: an HTTP client that knows nothing of adit.
 func (a *adit) fetch(*cli.Context) error {
-	text, err := get(10 * time.Second)
+	text, err := get(10*time.Second, net.Dialer{})
 	if err != nil {
 		return msgDemo.because(err)
 	}
