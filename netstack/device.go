@@ -59,7 +59,7 @@ func (s *Stack) filterOutgoing(b *packet.Batch) int {
 	var h header
 	now := s.router.now()
 	left := 0
-	var answers *packet.Batch
+	var answers *sender
 	for i := range b.Len() {
 		pkt := b.Packet(i)
 		if len(pkt) == 0 {
@@ -76,8 +76,8 @@ func (s *Stack) filterOutgoing(b *packet.Batch) int {
 	}
 	if answers != nil {
 		// An error here would be the capture's end, which Read reports.
-		s.capture.Write(answers)
-		s.batches.Put(answers)
+		s.capture.Write(answers.batch)
+		s.senders.Put(answers)
 	}
 	return left
 }
@@ -88,23 +88,25 @@ func (s *Stack) routeIncoming(b *packet.Batch) int {
 	var h header
 	now := s.router.now()
 	left := 0
+	var in *receiver // most batches are all for the program
 	for i := range b.Len() {
 		pkt := b.Packet(i)
 		if len(pkt) == 0 {
 			continue
 		}
-		switch s.router.incoming(&h, pkt, now) {
-		case pass:
-			left++
-			continue
-		case both:
-			s.link.deliver(pkt)
-			left++
-			continue
-		case local:
-			s.link.deliver(pkt)
+		v := s.router.incoming(&h, pkt, now)
+		if v == local || v == both {
+			if in == nil {
+				in = s.link.receive()
+			}
+			in.add(pkt)
 		}
-		b.Drop(i)
+		if v == pass || v == both {
+			left++
+		} else {
+			b.Drop(i)
+		}
 	}
+	in.end()
 	return left
 }

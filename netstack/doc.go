@@ -26,7 +26,8 @@
 //	prefixes.go   is an address covered by a set of prefixes
 //	recent.go     which ports have sent lately, and what was logged already
 //	unreachable.go  answers to packets that the tunnel does not carry
-//	link.go       gVisor's link endpoint, run to completion
+//	link.go       gVisor's link endpoint, run to completion; sender.go, gro.go:
+//	              super-packets out, merged segments in
 //	quiet.go      gVisor's own log
 //	errno.go      gVisor's errors as the errno that a kernel would give
 //	dialer.go     Dialer: DialContext, ListenPacket, Listen

@@ -106,11 +106,13 @@ func (g *Gateway) Close() error { return g.s.Close() }
 func (g *Gateway) filter(b *packet.Batch) int {
 	var h header
 	now := g.s.router.now()
+	in := g.s.link.receive()
 	for i := range b.Len() {
 		if pkt := b.Packet(i); len(pkt) > 0 && g.admit(&h, pkt, now) {
-			g.s.link.deliver(pkt)
+			in.add(pkt)
 		}
 	}
+	in.end()
 	return 0
 }
 

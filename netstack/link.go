@@ -6,7 +6,6 @@ import (
 
 	"adit/packet"
 
-	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	gheader "gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -20,27 +19,14 @@ type link struct {
 	mtu        atomic.Uint32
 	dispatcher atomic.Pointer[stack.NetworkDispatcher]
 	upstream   atomic.Pointer[func(*packet.Batch)]
-	batches    *batchPool
+	senders    *senderPool
 	sent       func(pkt []byte) // told of each packet that leaves; may be nil
 }
 
-var _ stack.LinkEndpoint = (*link)(nil)
-
-// deliver gives a copy of pkt, which comes from the tunnel, to gVisor.
-func (l *link) deliver(pkt []byte) {
-	d := l.dispatcher.Load()
-	if d == nil || len(pkt) == 0 {
-		return
-	}
-	protocol := gheader.IPv4ProtocolNumber
-	if pkt[0]>>4 == 6 {
-		protocol = gheader.IPv6ProtocolNumber
-		simplifyUnreachable6(pkt)
-	}
-	pb := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(pkt)})
-	(*d).DeliverNetworkPacket(protocol, pb)
-	pb.DecRef()
-}
+var (
+	_ stack.LinkEndpoint = (*link)(nil)
+	_ stack.GSOEndpoint  = (*link)(nil)
+)
 
 // simplifyUnreachable6 makes "no route" of every ICMPv6 "unreachable" but "port
 // unreachable", in place. gVisor ignores the other codes, above all "address
@@ -69,26 +55,59 @@ func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	if upstream == nil {
 		return list.Len(), nil // no tunnel yet, or none any more: lost on the wire
 	}
-	b := l.batches.Get()
+	s := l.senders.Get()
 	for _, pb := range list.AsSlice() {
-		pkt := b.Append(pb.Size())
-		if pkt == nil {
-			(*upstream)(b)
-			b.Reset()
-			if pkt = b.Append(pb.Size()); pkt == nil {
-				continue
-			}
-		}
-		copyPacket(pkt, pb)
-		if l.sent != nil {
-			l.sent(pkt)
+		if pb.GSOOptions.Type == stack.GSONone {
+			l.writeOne(*upstream, s, pb)
+		} else {
+			l.writeSuper(*upstream, s, pb)
 		}
 	}
-	if b.Len() > 0 {
-		(*upstream)(b)
+	if s.batch.Len() > 0 {
+		(*upstream)(s.batch)
 	}
-	l.batches.Put(b)
+	l.senders.Put(s)
 	return list.Len(), nil
+}
+
+// writeOne puts one packet into the batch of s, which leaves when it is full.
+func (l *link) writeOne(upstream func(*packet.Batch), s *sender, pb *stack.PacketBuffer) {
+	pkt := s.batch.Append(pb.Size())
+	if pkt == nil {
+		upstream(s.batch)
+		s.batch.Reset()
+		if pkt = s.batch.Append(pb.Size()); pkt == nil {
+			return
+		}
+	}
+	copyPacket(pkt, pb)
+	if l.sent != nil {
+		l.sent(pkt)
+	}
+}
+
+// writeSuper splits a super-packet of TCP, whose checksum is only begun, into
+// the batch of s.
+func (l *link) writeSuper(upstream func(*packet.Batch), s *sender, pb *stack.PacketBuffer) {
+	n := pb.Size()
+	if n > len(s.scratch) {
+		return // not reached: GSOMaxSize
+	}
+	copyPacket(s.scratch[:n], pb)
+	h := packet.VirtioHeader{Kind: packet.VirtioTCPv4, SegmentSize: pb.GSOOptions.MSS}
+	if pb.GSOOptions.Type == stack.GSOTCPv6 {
+		h.Kind = packet.VirtioTCPv6
+	}
+	if h.SegmentSize == 0 { // not negotiated yet: it is one segment
+		h.SegmentSize = maxSuperPacket
+	}
+	if s.split.Start(h, s.scratch[:n]) != nil {
+		return // not reached: gVisor makes whole headers
+	}
+	for s.split.Next(s.batch) {
+		upstream(s.batch)
+		s.batch.Reset()
+	}
 }
 
 // send carries one packet that was made here upstream.
@@ -97,12 +116,12 @@ func (l *link) send(pkt []byte) {
 	if upstream == nil {
 		return
 	}
-	b := l.batches.Get()
-	if p := b.Append(len(pkt)); p != nil {
+	s := l.senders.Get()
+	if p := s.batch.Append(len(pkt)); p != nil {
 		copy(p, pkt)
-		(*upstream)(b)
+		(*upstream)(s.batch)
 	}
-	l.batches.Put(b)
+	l.senders.Put(s)
 }
 
 // copyPacket copies all of pb, headers and data, to dst, which is as long.
@@ -135,9 +154,25 @@ func (*link) LinkAddress() tcpip.LinkAddress { return "" }
 // SetLinkAddress implements stack.LinkEndpoint.
 func (*link) SetLinkAddress(tcpip.LinkAddress) {}
 
-// Capabilities implements stack.LinkEndpoint. Checksums of what comes out of
-// the tunnel are verified by gVisor: the peer vouches for its key, not for them.
-func (*link) Capabilities() stack.LinkEndpointCapabilities { return 0 }
+// Capabilities implements stack.LinkEndpoint: a receiver verifies checksums.
+func (*link) Capabilities() stack.LinkEndpointCapabilities {
+	return stack.CapabilityRXChecksumOffload
+}
+
+// SupportedGSO implements stack.GSOEndpoint: TCP comes as super-packets, which
+// cost gVisor as much as single ones and leave in one batch.
+func (*link) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
+
+// GSOMaxSize implements stack.GSOEndpoint: as many segments as leave sealed in
+// one datagram super-packet (UDP_SEGMENT), which is bound by the length of IP.
+func (l *link) GSOMaxSize() uint32 {
+	const sealed = 32 + 15        // header, tag and padding of WireGuard, §5.4.6
+	const headers = 40 + 12       // of IPv6's segment less those of IPv4, with time stamps
+	const reserve = 161           // gVisor's own allowance for headers
+	mtu := max(l.mtu.Load(), 576) // the segments get smaller than headers below it
+	count := maxSuperPacket / (mtu + sealed)
+	return min(maxSuperPacket, max(count, 1)*(mtu-headers)+reserve)
+}
 
 // Attach implements stack.LinkEndpoint.
 func (l *link) Attach(d stack.NetworkDispatcher) {

@@ -42,6 +42,22 @@ type router struct {
 	drops         [nDrops]atomic.Uint64
 }
 
+// Stats are numbers of packets that the router has left out, by the reason.
+type Stats struct {
+	Malformed   uint64 // not well formed, or made to fool a filter
+	Source      uint64 // from an address that has no business on its side
+	Destination uint64 // to an address that is not on the other side
+	Link        uint64 // never meant to leave their link: multicast, broadcast
+	Unroutable  uint64 // to what the tunnel does not cover
+	NotExposed  uint64 // from the tunnel, and nobody had asked for them
+	ICMP        uint64 // ICMP that no tunnel needs
+}
+
+func (r *router) stats() Stats {
+	n := func(why int) uint64 { return r.drops[why].Load() }
+	return Stats{n(dropMalformed), n(dropSource), n(dropDestination), n(dropLink), n(dropUnroutable), n(dropNotExposed), n(dropICMP)}
+}
+
 // now returns the moment for a batch.
 func (r *router) now() moment {
 	return moment(time.Since(r.start)/time.Second) + 1

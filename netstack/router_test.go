@@ -185,6 +185,15 @@ func TestFirstDropOfAPortIsLoggedOnce(t *testing.T) {
 	}
 }
 
+func TestStatsCountWhatIsLeftOut(t *testing.T) {
+	s := newTestStack(t, tunnelConfig(newPipe()))
+	s.filterOutgoing(batchOf([]byte{1}, udpPacket("192.168.1.2", far4, 1, 2), udpPacket(ours4, "224.0.0.251", 1, 2), udpPacket(ours4, "198.51.100.1", 1, 2)))
+	s.filterIncoming(batchOf(udpPacket(far4, "10.9.0.9", 1, 2), udpPacket(far4, ours4, 1, 2), icmpPacket(far4, ours4, 5, 0, nil)))
+	if got, want := s.Stats(), (Stats{1, 1, 1, 1, 1, 1, 1}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
 func TestUnroutablePacketIsAnsweredWithUnreachable(t *testing.T) {
 	capture := newPipe()
 	s := newTestStack(t, tunnelConfig(capture))

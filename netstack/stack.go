@@ -50,7 +50,7 @@ type Stack struct {
 	net       *stack.Stack
 	endpoints endpoints
 	link      *link
-	batches   *batchPool
+	senders   *senderPool
 	log       *slog.Logger
 
 	icmpErrors limiter
@@ -91,7 +91,7 @@ func newStack(cfg Config, anyAddress bool) (*Stack, error) {
 	s := &Stack{
 		capture: cfg.Capture,
 		mtu:     cfg.MTU,
-		batches: &batchPool{room: cfg.Room},
+		senders: &senderPool{room: cfg.Room},
 		log:     cfg.Logger,
 		search:  cfg.Search,
 		closed:  make(chan struct{}),
@@ -114,7 +114,7 @@ func newStack(cfg Config, anyAddress bool) (*Stack, error) {
 	}
 	s.fillRouter(cfg)
 	s.filterIncoming = s.routeIncoming
-	s.link = &link{batches: s.batches, sent: s.noteSent}
+	s.link = &link{senders: s.senders, sent: s.noteSent}
 	s.link.mtu.Store(uint32(s.mtu))
 	s.startNet(s.router.hosts.has6() || anyAddress, anyAddress)
 	if err := s.configureNet(cfg, anyAddress); err != nil {
@@ -260,6 +260,9 @@ func (s *Stack) SetUpstream(f func(*packet.Batch)) {
 	}
 	s.link.upstream.Store(&f)
 }
+
+// Stats returns what the router has left out so far.
+func (s *Stack) Stats() Stats { return s.router.stats() }
 
 // noteSent remembers a packet of gVisor's, so that its answer is let in.
 func (s *Stack) noteSent(pkt []byte) {

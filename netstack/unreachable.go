@@ -33,7 +33,7 @@ func (l *limiter) allow(now moment) bool {
 // answerUnreachable adds to answers, which is made when it is nil, the ICMP
 // error that tells the sender of pkt that the tunnel has no way to its
 // destination: what its own kernel would say had it no route (ENETUNREACH).
-func (s *Stack) answerUnreachable(answers *packet.Batch, pkt []byte, now moment) *packet.Batch {
+func (s *Stack) answerUnreachable(answers *sender, pkt []byte, now moment) *sender {
 	if !s.icmpErrors.allow(now) {
 		return answers
 	}
@@ -47,8 +47,8 @@ func (s *Stack) answerUnreachable(answers *packet.Batch, pkt []byte, now moment)
 		return answers
 	}
 	if answers == nil {
-		answers = s.batches.Get()
+		answers = s.senders.Get()
 	}
-	copy(answers.Append(len(msg)), msg) // no space: as good as over the limit
+	copy(answers.batch.Append(len(msg)), msg) // no space: as good as over the limit
 	return answers
 }
