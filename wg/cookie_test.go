@@ -171,6 +171,34 @@ func TestHandshakesOfOneSourceAreLimited(t *testing.T) {
 	}
 }
 
+// receive.c: a right mac2 is not enough, there is a limit for each source too.
+func TestUnderLoadASourceGetsFiveHandshakesAtOnce(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(time.Second)
+	w.delay = 0
+	b.underLoad()
+	from := netip.MustParseAddrPort("203.0.113.1:1")
+	cookie := b.core.secret.cookie(w.now, from, b.core.random)
+	for i := range 20 {
+		h := initiation{index: uint32(i)}
+		stranger := newIdentity(fixedKey(byte(i)))
+		p := &peer{key: b.core.public}
+		if err := stranger.makeInitiation(&h, p, timestamp{1}, a.core.random); err != nil {
+			t.Fatal(err)
+		}
+		p.jar.cookie, p.jar.expires = cookie, w.now.after(time.Minute)
+		p.jar.addMACs(w.now, h.msg[:], p.key)
+		w.fly(from, b.addr, h.msg[:], 0)
+	}
+	w.run(time.Millisecond)
+	if got := b.core.drops.noPeer.Load(); got != sourceBurst {
+		t.Fatalf("%d initiations were worked on, want %d", got, sourceBurst)
+	}
+	if n := len(b.sent(typeCookie)); n != 0 {
+		t.Fatalf("%d cookies for messages that carry one", n)
+	}
+}
+
 func TestTheTableOfSourcesIsBounded(t *testing.T) {
 	var s sourceLimiter
 	for i := range 3 * maxSources {

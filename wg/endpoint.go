@@ -39,7 +39,8 @@ func (c *core) resolved(now Instant, r resolveRequest, addrs []netip.Addr, err e
 		if t.retransmit != 0 {
 			t.resolve = now.after(resolveAgainAfter)
 		}
-		out.event(p, ResolveFailed, func(e *Event) { e.Err = err })
+		p.unresolved++
+		out.event(p, ResolveFailed, func(e *Event) { e.Err, e.Attempt = err, p.unresolved })
 		p.touch(&c.agenda)
 		return
 	}
@@ -56,7 +57,7 @@ func (c *core) resolved(now Instant, r resolveRequest, addrs []netip.Addr, err e
 			added = append(added, &packet.Path{Remote: ap})
 		}
 	}
-	p.candidates = fresh
+	p.candidates, p.unresolved = fresh, 0
 	out.event(p, Resolved, func(e *Event) { e.Addresses = fresh })
 	switch {
 	case t.retransmit == 0:

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -233,6 +234,25 @@ func TestTimestampsAreSaved(t *testing.T) {
 	})
 }
 
+// device.c, wg_xmit: the program is told at once, by whoever reads its packets.
+func TestTheDeviceIsToldWhatIsUnreachable(t *testing.T) {
+	bubblePair(t, func(t *testing.T, a *Engine, _ *wgtest.Network, pipeA, _ *wgtest.Pipe) {
+		for i := range 3 {
+			pipeA.Send(wgtest.UDP(insideA, netip.MustParseAddrPort("10.7.7.7:7"), 60+i, nil))
+			answer := pipeA.Receive(context.Background())
+			if len(answer) != 28+60+i || answer[20] != 3 || answer[21] != 1 {
+				t.Fatalf("answer %d is %x, want host unreachable", i, answer)
+			}
+		}
+		synctest.Wait()
+		quiet, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if extra := pipeA.Receive(quiet); extra != nil {
+			t.Fatalf("one answer too many: %x", extra)
+		}
+	})
+}
+
 func TestSetPeersWhileRunning(t *testing.T) {
 	bubblePair(t, func(t *testing.T, a *Engine, _ *wgtest.Network, pipeA, pipeB *wgtest.Pipe) {
 		ctx := context.Background()
@@ -292,6 +312,54 @@ func TestFatalErrorsEndRun(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A send error is a loss, and a reason to let the kernel choose our address
+// anew; the tunnel goes on.
+func TestSendErrorsAreNotFatal(t *testing.T) {
+	network := wgtest.NewNetwork(1)
+	keyA, keyB := NewPrivateKey(), NewPrivateKey()
+	tr := &moodyTransport{Transport: network.Listen(outsideA)}
+	pipeB := wgtest.NewPipe(1420)
+	a := runEngine(t, Config{PrivateKey: keyA, Device: wgtest.NewPipe(1420), Transport: tr, Peers: []Peer{
+		{PublicKey: keyB.Public(), AllowedIPs: allowed(insideB), Endpoint: endpointAt(outsideB)}}})
+	runEngine(t, Config{PrivateKey: keyB, Device: pipeB, Transport: network.Listen(outsideB), Peers: []Peer{
+		{PublicKey: keyA.Public(), AllowedIPs: allowed(insideA)}}})
+	if err := a.Ready(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	send := func() {
+		b := packet.NewBatch(Room(1420))
+		copy(b.Append(60), toB(60))
+		a.Outbound(b)
+	}
+	tr.bad.Store(true)
+	send()
+	for _, p := range a.core.roster.Load().byKey {
+		if p.path.Load().Local.IsValid() {
+			t.Error("the source address is still kept")
+		}
+	}
+	if n := a.Status().Drops.SendFailed; n == 0 {
+		t.Error("the failure was not counted")
+	}
+	tr.bad.Store(false)
+	send()
+	if pipeB.Receive(testContext(t)) == nil {
+		t.Fatal("the tunnel did not go on")
+	}
+}
+
+type moodyTransport struct {
+	Transport
+	bad atomic.Bool
+}
+
+func (m *moodyTransport) Write(b *packet.Batch) error {
+	if m.bad.Load() {
+		return errors.New("no buffer space available")
+	}
+	return m.Transport.Write(b)
 }
 
 type failing struct {

@@ -1,6 +1,8 @@
 package wg
 
 import (
+	"context"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -47,7 +49,7 @@ type Event struct {
 	Peer      PublicKey
 	Kind      EventKind
 	Endpoint  netip.AddrPort   // where the peer is; zero if unknown
-	Attempt   int              // HandshakeStarted: 1 for the first since the last session
+	Attempt   int              // HandshakeStarted: 1 for the first since the last session. ResolveFailed: in a row
 	Addresses []netip.AddrPort // Resolved, HandshakeStarted: all that are tried
 	Err       error            // ResolveFailed
 }
@@ -92,7 +94,11 @@ func (e *Engine) logEvent(ev Event) {
 	case SessionUp:
 		log.Info("session up", "endpoint", ev.Endpoint)
 	case ResolveFailed:
-		log.Warn("endpoint not resolved", "err", ev.Err)
+		level := slog.LevelDebug
+		if ev.Attempt == 1 {
+			level = slog.LevelWarn
+		}
+		log.Log(context.Background(), level, "endpoint not resolved", "err", ev.Err)
 	case HandshakeGaveUp:
 		log.Warn("handshake gave up: nobody answers", "endpoint", ev.Endpoint)
 	default:

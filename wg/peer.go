@@ -25,6 +25,7 @@ type peer struct {
 	candidates []netip.AddrPort // what endpoint stands for
 	tryAll     bool             // send initiations to all candidates, not to path alone
 	resolving  bool             // the shell is asking for the endpoint's addresses
+	unresolved int              // how often in a row the name had no addresses
 	removed    bool
 
 	handshake *initiation // in flight

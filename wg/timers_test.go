@@ -237,6 +237,21 @@ func TestPersistentKeepalive(t *testing.T) {
 	}
 }
 
+// §6.2; send.c, wg_packet_create_data_done: keepalives, too, keep a session fresh.
+func TestKeepalivesRenewTheSession(t *testing.T) {
+	w, a, b := newPair(t, 6, func(_, b *Peer) { b.Keepalive = 25 * time.Second })
+	for range 60 {
+		w.run(time.Minute)
+		if !a.peer().current.Load().sendable(w.now) || !b.peer().current.Load().sendable(w.now) {
+			t.Fatalf("there was no session after %v", time.Duration(w.now-simStart))
+		}
+	}
+	inits := a.sent(typeInitiation)
+	if n := len(inits); n < 28 || n > 30 {
+		t.Fatalf("%d initiations in an hour, want one every 125 s", n)
+	}
+}
+
 // §6.2: a message count, too, ends a session's youth, for either role.
 func TestRekeyAfterMessages(t *testing.T) {
 	w, a, b := newPair(t, 7)
