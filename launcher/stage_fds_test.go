@@ -1,0 +1,74 @@
+package launcher
+
+import (
+	"net"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestOnlyWaysOutAreClosed(t *testing.T) {
+	pipe, _, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	ns, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	tests := []struct {
+		name string
+		open func() (int, error)
+		out  bool
+	}{
+		{"a pipe", func() (int, error) { return int(pipe.Fd()), nil }, false},
+		{"a file", func() (int, error) { return unix.Open("/etc/passwd", unix.O_RDONLY|unix.O_CLOEXEC, 0) }, false},
+		{"a memfd", func() (int, error) { return unix.MemfdCreate("x", unix.MFD_CLOEXEC) }, false},
+		{"a unix socket", func() (int, error) { return unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) }, false},
+		{"a TCP socket", func() (int, error) { return unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) }, true},
+		{"a UDP socket", func() (int, error) { return unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) }, true},
+		{"a netlink socket", func() (int, error) { return unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) }, true},
+		{"a network namespace", func() (int, error) { return int(ns.Fd()), nil }, true},
+		{"a closed descriptor", func() (int, error) { return 9999, nil }, true},
+	}
+	for _, tt := range tests {
+		fd, err := tt.open()
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if got := leadsOut(fd); got != tt.out {
+			t.Errorf("%s: leads out is %v, want %v", tt.name, got, tt.out)
+		}
+	}
+}
+
+// What the runtime and the library open is close-on-exec; only that way can it
+// be told from what the caller left open for the command.
+func TestOurOwnDescriptorsAreNotTheCallers(t *testing.T) {
+	before := len(openDescriptors())
+	f, err := os.Open("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if after := len(openDescriptors()); after != before {
+		t.Errorf("%d of our own descriptors are taken for the caller's", after-before)
+	}
+	fd, err := unix.Dup(int(f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if after := len(openDescriptors()); after != before+1 {
+		t.Errorf("an inherited descriptor was not seen: got %d, want %d", after, before+1)
+	}
+}
