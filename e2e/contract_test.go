@@ -213,7 +213,7 @@ func TestUnusualDescriptorsAreTheCommands(t *testing.T) {
 		// Go opens /dev/null in the place of a closed standard descriptor before
 		// main: the least surprising of what may stand there.
 		{"stdin closed", `"$1" run -c "$2" -- sh -c 'readlink /proc/$$/fd/0' <&-`, "/dev/null\n"},
-		{"stdout closed", `"$1" run -c "$2" -- sh -c 'readlink /proc/$$/fd/1 >&2; :' 2>&1 >&-`, "/dev/null\n"},
+		{"stdout closed", `"$1" run -c "$2" -- bash -c 'readlink /proc/$$/fd/1 >&2; :' 2>&1 >&-`, "/dev/null\n"},
 		{"stdin from a file, half read", `{ read -r a; "$1" run -c "$2" -- cat; } < <(printf 'one\ntwo\n')`, "two\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -124,6 +124,25 @@ func (term *terminal) want(pattern string) []string {
 	}
 }
 
+// wantOver waits until nobody has the terminal open.
+func (term *terminal) wantOver() {
+	term.t.Helper()
+	timeout := time.After(30 * time.Second)
+	for {
+		term.mu.Lock()
+		over := term.over
+		term.mu.Unlock()
+		if over {
+			return
+		}
+		select {
+		case <-term.more:
+		case <-timeout:
+			term.t.Fatal("the session does not end")
+		}
+	}
+}
+
 // shell starts an interactive bash with ADIT and CONF set to the binary and a
 // configuration.
 func (w *world) shell(t *testing.T) *terminal {
@@ -160,15 +179,16 @@ func TestCtrlCReachesPythonOnceAndTheNetworkLivesOn(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		start func(t *testing.T) *terminal
+		end   func(*terminal)
 	}{
 		{"adit leads the session", func(t *testing.T) *terminal {
 			return startTerminal(t, w.in(t, conf{}, "python3", script, pages[0]))
-		}},
+		}, (*terminal).wantOver},
 		{"adit is a job of a shell", func(t *testing.T) *terminal {
 			term := w.shell(t)
 			term.typed(fmt.Sprintf("$ADIT run -c $CONF -- python3 %s %s\n", script, pages[0]))
 			return term
-		}},
+		}, func(term *terminal) { term.want("ready> ") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			term := c.start(t)
@@ -182,6 +202,7 @@ func TestCtrlCReachesPythonOnceAndTheNetworkLivesOn(t *testing.T) {
 			if got := term.want(`TOTAL (\d+)`)[1]; got != "2" {
 				t.Errorf("python was interrupted %s times by two Ctrl-C", got)
 			}
+			c.end(term)
 		})
 	}
 }

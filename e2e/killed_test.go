@@ -1,0 +1,163 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"adit/e2e/lab"
+)
+
+// stubborn is a command that tries the network again and again, and does not end
+// for a TERM.
+const stubborn = `trap '' TERM HUP INT; echo up; while :; do "$1" dial tcp 198.51.100.1:80 0.2; "$1" dial tcp '[2001:db8:51::1]:80' 0.2; "$1" lookup web.test; done`
+
+// engineOf returns the engine of an adit that runs: the front's child.
+func engineOf(t *testing.T, front int) int {
+	t.Helper()
+	for _, p := range lab.Descendants(front) {
+		if p.Parent == front {
+			return p.PID
+		}
+	}
+	t.Fatal("the front has no child")
+	return 0
+}
+
+// TestCommandLosesItsNetworkWhenTheEngineIsKilled: never does it gain the host's.
+func TestCommandLosesItsNetworkWhenTheEngineIsKilled(t *testing.T) {
+	w := enter(t)
+	w.watch(t)
+	file := conf{}.write(t, w)
+	before := w.Snapshot()
+	s := startStream(t, w.run("--stop-timeout", "1s", "-c", file, "--", "sh", "-c", stubborn, "sh", w.probe))
+	s.want("ok")
+	if err := syscall.Kill(engineOf(t, s.cmd.Process.Pid), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	code, sig, rest := s.end()
+	// One attempt may have succeeded before the kill.
+	for _, l := range rest[min(3, len(rest)):] {
+		if l == "ok" || l == "10.9.0.1" {
+			t.Errorf("a connection or a name succeeded after the engine was killed: %q", rest)
+			break
+		}
+	}
+	if code == 0 || !strings.Contains(s.said(), "adit: error: ") {
+		t.Errorf("got status %d (signal %v) and stderr %q, want a failure that is named", code, sig, s.said())
+	}
+	w.wantNothingSince(t, before)
+}
+
+func TestCommandEndsWhenTheFrontIsKilled(t *testing.T) {
+	w := enter(t)
+	for _, c := range []struct{ name, script string }{
+		{"one that ends by TERM", `echo up; while :; do "$1" dial tcp 198.51.100.1:80 0.2; done`},
+		{"one that ignores TERM", stubborn},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w.watch(t)
+			file := conf{}.write(t, w)
+			before := w.Snapshot()
+			s := startStream(t, w.run("--stop-timeout", "1s", "-c", file, "--", "sh", "-c", c.script, "sh", w.probe))
+			s.want("ok")
+			s.signal(syscall.SIGKILL)
+			if _, sig, _ := s.end(); sig != syscall.SIGKILL {
+				t.Errorf("the front died by %v", sig)
+			}
+			w.wantNothingSince(t, before)
+		})
+	}
+}
+
+func TestCommandThatIsKilledIsReportedAs137(t *testing.T) {
+	w := enter(t)
+	file := conf{}.write(t, w)
+	before := w.Snapshot()
+	s := startStream(t, w.run("-c", file, "--", "sh", "-c", "echo $$; exec cat"))
+	var pid int
+	line, _ := s.next()
+	if _, err := fmt.Sscan(line, &pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if code, sig, _ := s.end(); sig != syscall.SIGKILL {
+		t.Errorf("got status %d signal %v, want SIGKILL", code, sig)
+	}
+	w.wantNothingSince(t, before)
+}
+
+// TestNothingLeaksWheneverAPartIsKilled kills the front, the engine, or both,
+// ever a little later in the life of a run. The command does not want to end;
+// when both are gone there is nobody to make it.
+func TestNothingLeaksWheneverAPartIsKilled(t *testing.T) {
+	w := enter(t)
+	file := conf{}.write(t, w)
+	wantOK(t, w.run("-c", file, "--", "true")) // what stays is made now
+	for _, victim := range []string{"front", "engine", "both"} {
+		t.Run(victim, func(t *testing.T) {
+			w.watch(t)
+			before := w.Snapshot()
+			for after := time.Duration(0); after < 60*time.Millisecond; after += 6 * time.Millisecond {
+				w.killAfter(t, file, victim, after)
+			}
+			w.wantNothingSince(t, before)
+		})
+	}
+}
+
+// killAfter starts the stubborn command and kills the victim some time later.
+func (w *world) killAfter(t *testing.T, file, victim string, after time.Duration) {
+	t.Helper()
+	s := startStream(t, w.run("--stop-timeout", "100ms", "-c", file, "--", "sh", "-c", stubborn, "sh", w.probe))
+	front := s.cmd.Process.Pid
+	<-time.After(after)
+	below := lab.Descendants(front)
+	if victim != "front" {
+		for _, p := range below {
+			if p.Parent == front {
+				syscall.Kill(p.PID, syscall.SIGKILL)
+			}
+		}
+	}
+	// An engine that is not there yet cannot be killed.
+	if victim != "engine" || len(below) == 0 {
+		syscall.Kill(front, syscall.SIGKILL)
+	}
+	if victim == "both" {
+		for _, p := range below {
+			syscall.Kill(p.PID, syscall.SIGKILL)
+		}
+		// The command itself, if it came after we looked.
+		syscall.Kill(-front, syscall.SIGKILL)
+	}
+	s.end()
+}
+
+// The engine holds keys: the user's other processes cannot read it.
+func TestEngineIsClosedToTheUsersOtherProcesses(t *testing.T) {
+	w := enter(t)
+	if !lab.AsRoot() {
+		skip(t, "in this lab all processes are in one user namespace that the tests own")
+	}
+	s := startStream(t, w.in(t, conf{}, "sh", "-c", "echo up; exec cat"))
+	s.want("up")
+	engine := engineOf(t, s.cmd.Process.Pid)
+	for _, file := range []string{"mem", "environ", "maps", "fd/0", "ns/net"} {
+		r := do(t, w.plain("sh", "-c", `cat "$1" >/dev/null`, "sh", fmt.Sprintf("/proc/%d/%s", engine, file)))
+		if r.code == 0 {
+			t.Errorf("the user can open the engine's %s", file)
+		}
+	}
+	argv, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", engine))
+	if strings.Contains(string(argv), w.clients[someClient].Private) {
+		t.Error("the private key is in the engine's arguments")
+	}
+	s.in.Close()
+	s.wantEnd(0)
+}
