@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,7 +16,7 @@ import (
 	"adit/launcher"
 )
 
-// want runs adit with args and fails the test if it did not get as far as the
+// launched runs adit with args and fails the test if it did not get as far as the
 // launcher.
 func launched(t *testing.T, args ...string) launcher.Options {
 	t.Helper()
@@ -80,7 +82,7 @@ func TestConfigurationComesFromTheNamedPlace(t *testing.T) {
 	}
 	here, _ := os.Getwd()
 	content := at("10.0.0.13")
-	fd, err := os.Open("env.conf")
+	fd, err := syscall.Open("env.conf", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +95,7 @@ func TestConfigurationComesFromTheNamedPlace(t *testing.T) {
 		{"a file", "-c file.conf", nil, "", "10.0.0.10"},
 		{"a name", "-c work", map[string]string{"XDG_CONFIG_HOME": here + "/x"}, "", "10.0.0.12"},
 		{"standard input", "-c -", nil, at("10.0.0.14"), "10.0.0.14"},
-		{"a descriptor", fmt.Sprintf("--config-fd %d", fd.Fd()), nil, "", "10.0.0.11"},
+		{"a descriptor", fmt.Sprintf("--config-fd %d", fd), nil, "", "10.0.0.11"},
 		{"ADIT_CONFIG", "", map[string]string{"ADIT_CONFIG": "env.conf"}, "", "10.0.0.11"},
 		{"a flag goes before the environment", "-c file.conf", map[string]string{"ADIT_CONFIG": "env.conf", "ADIT_CONFIG_CONTENT": content}, "", "10.0.0.10"},
 		{"the text in the environment", "", map[string]string{"ADIT_CONFIG_CONTENT": content}, "", "10.0.0.13"},
@@ -110,10 +112,9 @@ func TestConfigurationComesFromTheNamedPlace(t *testing.T) {
 			t.Errorf("%s: got the configuration of %s, want that of %s", tt.name, got, tt.want)
 		}
 	}
-	if _, err := fd.Stat(); err == nil {
-		if err := fd.Close(); err == nil {
-			t.Error("the descriptor of --config-fd is still open: the command would inherit it")
-		}
+	// The number may have been given to another file since.
+	if target, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); filepath.Base(target) == "env.conf" {
+		t.Error("the descriptor of --config-fd is still open: the command would inherit it")
 	}
 }
 
