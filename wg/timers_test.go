@@ -284,3 +284,24 @@ func TestRejectAfterMessages(t *testing.T) {
 		t.Fatal("the packets did not wait for a new session")
 	}
 }
+
+// The machine sleeps: time goes on, nothing fires. On waking nothing old is
+// used, in either direction, and the first packet brings a new session.
+func TestNothingOldIsUsedAfterASleep(t *testing.T) {
+	for _, asleep := range []time.Duration{170 * time.Second, 200 * time.Second, time.Hour} {
+		w, a, b := newPair(t, 3)
+		w.run(time.Second)
+		old := a.peer().current.Load()
+		w.now = w.now.after(asleep)
+		before := old.sent.Load()
+		a.core.networkChanged(w.now, a.out) // as the shell does when it notices
+		a.send(toB(60))
+		if used := old.sent.Load() - before; used != 0 && asleep > rejectAfterTime {
+			t.Errorf("asleep for %v: the old session was used", asleep)
+		}
+		w.run(time.Second)
+		if len(b.got) != 1 || a.peer().current.Load() == old {
+			t.Errorf("asleep for %v: %d packets came, in a new session: %v", asleep, len(b.got), a.peer().current.Load() != old)
+		}
+	}
+}
