@@ -12,9 +12,9 @@
 // on where the host lets unprivileged users ping (ping_group_range), and are
 // dropped elsewhere. Other protocols are answered as unsupported.
 //
-// What a peer may not reach, whatever it asks for (policy.go): this host's
-// loopback, link-local addresses (among them the metadata services of clouds at
-// 169.254.169.254), multicast and broadcast, and other peers. The host's other
+// What a peer may not reach, whatever it asks for and in whatever form
+// (policy.go): this host's loopback, link-local addresses and the metadata
+// services of clouds, multicast and broadcast, and other peers. The host's other
 // addresses and the networks that it is in are within reach: that is what a
 // gateway is for.
 //

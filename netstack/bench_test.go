@@ -65,3 +65,15 @@ func BenchmarkNetstackTCP(b *testing.B) {
 	c.(Conn).CloseWrite()
 	<-done
 }
+
+// BenchmarkNew is what a Stack costs a program that is started in a tunnel.
+func BenchmarkNew(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		s, err := New(tunnelConfig(newPipe()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.Close()
+	}
+}

@@ -117,7 +117,7 @@ func (s *Stack) inOrder(addrs []netip.Addr) []netip.Addr {
 		}
 	}
 	first, second := v4, v6
-	if slices.ContainsFunc(s.router.hosts, func(r addrRange) bool { return r.first.Is6() && !r.first.IsPrivate() }) {
+	if slices.ContainsFunc(s.addresses, func(p netip.Prefix) bool { return p.Addr().Is6() && !p.Addr().IsPrivate() }) {
 		first, second = v6, v4
 	}
 	var out []netip.Addr
@@ -193,7 +193,7 @@ func dialAny(ctx context.Context, addrs []netip.Addr, dial func(context.Context,
 // reachable returns nil if there is a way to addr, else what the kernel of a
 // host with the tunnel's routes would say.
 func (s *Stack) reachable(addr netip.Addr) error {
-	hosts := s.router.hosts
+	hosts := &s.router.hosts
 	switch {
 	case hosts.contains(addr):
 		return nil

@@ -14,21 +14,21 @@ const replyWindow = 3 * time.Minute
 // one, so that zero means "never". It is taken once per batch.
 type moment uint32
 
-// recentPorts remembers when each port has sent last. It is a plain table
-// because it is written for every datagram that leaves: no lock, no
+// recent remembers when each port, or protocol, has sent last. It is a plain
+// table because it is written for every datagram that leaves: no lock, no
 // allocation, and the memory of ports that are never used is never touched.
 // Safe for concurrent use.
-type recentPorts [1 << 16]atomic.Uint32
+type recent []atomic.Uint32
 
 // sent notes that port has sent at now.
-func (r *recentPorts) sent(port uint16, now moment) {
+func (r recent) sent(port uint16, now moment) {
 	if p := &r[port]; p.Load() != uint32(now) {
 		p.Store(uint32(now))
 	}
 }
 
 // has reports whether port has sent within the replyWindow before now.
-func (r *recentPorts) has(port uint16, now moment) bool {
+func (r recent) has(port uint16, now moment) bool {
 	last := r[port].Load()
 	// Another batch may have noted a later moment: then the difference is
 	// negative, and the port is as recent as can be.

@@ -34,8 +34,8 @@ type router struct {
 	// everything is gVisor's.
 	endpoints *endpoints
 
-	udpSent       recentPorts
-	protoSent     recentPorts   // by protocol number: the first 256
+	udpSent       recent        // by port
+	protoSent     recent        // by protocol number
 	localFragment atomic.Uint32 // moment at which gVisor was last given a first fragment
 	refusedTCP    portSet       // logged already
 	refusedUDP    portSet

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -258,6 +259,16 @@ func TestPrefixesAgreeWithSlowReference(t *testing.T) {
 	addrs := []string{"0.0.0.0", "0.0.0.1", "10.0.0.6", "10.0.0.7", "10.0.0.8", "10.0.0.9", "10.0.0.10", "10.0.0.11",
 		"10.255.255.255", "11.0.0.0", "12.0.0.0", "127.255.255.255", "128.0.0.0", "255.255.255.254", "255.255.255.255",
 		"::", "::1", "::2", "fd00::", "fcff::", "feff:ffff::1", "ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::ffff:10.0.0.7"}
+	rng := rand.New(rand.NewPCG(1, 2))
+	var random []netip.Prefix
+	for range 300 { // in a small space, so that they touch and overlap
+		p, _ := netip.AddrFrom4([4]byte{10, byte(rng.IntN(2)), byte(rng.IntN(256)), byte(rng.IntN(256))}).Prefix(24 + rng.IntN(9))
+		random = append(random, p)
+	}
+	lists = append(lists, random)
+	for range 300 {
+		addrs = append(addrs, netip.AddrFrom4([4]byte{10, byte(rng.IntN(2)), byte(rng.IntN(256)), byte(rng.IntN(256))}).String())
+	}
 	for _, list := range lists {
 		set := newPrefixes(list)
 		for _, s := range addrs {

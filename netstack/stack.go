@@ -61,6 +61,7 @@ type Stack struct {
 
 	nameservers nameservers
 	search      []string
+	addresses   []netip.Prefix // Config.Addresses
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed by closeDevice
@@ -89,13 +90,14 @@ func newStack(cfg Config, anyAddress bool) (*Stack, error) {
 		return nil, errors.New("the tunnel has no address")
 	}
 	s := &Stack{
-		capture: cfg.Capture,
-		mtu:     cfg.MTU,
-		senders: &senderPool{room: cfg.Room},
-		log:     cfg.Logger,
-		search:  cfg.Search,
-		closed:  make(chan struct{}),
-		stopped: make(chan struct{}),
+		capture:   cfg.Capture,
+		mtu:       cfg.MTU,
+		senders:   &senderPool{room: cfg.Room},
+		log:       cfg.Logger,
+		search:    cfg.Search,
+		addresses: cfg.Addresses,
+		closed:    make(chan struct{}),
+		stopped:   make(chan struct{}),
 	}
 	if s.mtu == 0 {
 		s.mtu = 1420
@@ -133,6 +135,8 @@ func (s *Stack) fillRouter(cfg Config) {
 	r.log = s.log
 	r.start = time.Now()
 	r.endpoints = &s.endpoints
+	r.udpSent = make(recent, 1<<16)
+	r.protoSent = make(recent, 1<<8)
 	r.inwards = local
 	if cfg.Capture != nil {
 		r.inwards = pass
@@ -181,7 +185,7 @@ func (s *Stack) configureNet(cfg Config, anyAddress bool) error {
 	if err := s.addAddresses(cfg.Addresses); err != nil {
 		return err
 	}
-	s.net.SetRouteTable(routeTable(cfg.Routes, s.router.hosts, anyAddress))
+	s.net.SetRouteTable(routeTable(cfg.Routes, &s.router.hosts, anyAddress))
 	return nil
 }
 
@@ -219,7 +223,7 @@ func (s *Stack) addAddresses(list []netip.Prefix) error {
 
 // routeTable returns gVisor's routes to what the tunnel covers, as far as it
 // has an address of the family to send from.
-func routeTable(routes []netip.Prefix, hosts prefixes, anyAddress bool) []tcpip.Route {
+func routeTable(routes []netip.Prefix, hosts *prefixes, anyAddress bool) []tcpip.Route {
 	has4, has6 := hosts.has4() || anyAddress, hosts.has6() || anyAddress
 	var table []tcpip.Route
 	for _, p := range routes {
