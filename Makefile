@@ -27,7 +27,9 @@ demo: build ## the main job, with nothing but this machine
 	bin/adit demo
 
 test: build ## every test; what cannot run here is skipped, and said
-	{ $(GOTEST) -v $(UNIT) && ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 20m ./e2e; } 2>&1 | $(SUMMARY)
+	{ failed=0; $(GOTEST) -v $(UNIT) || failed=1; \
+	  ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 20m ./e2e || failed=1; \
+	  exit $$failed; } 2>&1 | $(SUMMARY)
 
 check: lint unit ## before every commit: under a minute once warm
 

@@ -15,6 +15,7 @@ import (
 	"adit/config"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
 )
 
 // envContent is the variable that may hold a whole configuration, keys and all.
@@ -144,7 +145,7 @@ func candidate(nameOrPath string) string {
 // parseStdin reads standard input to its end and then closes it, so that the
 // command finds nothing there, not even the configuration by seeking back.
 func (a *adit) parseStdin(c *cli.Context) (*config.Config, error) {
-	if info, err := a.in.Stat(); err == nil && info.Mode()&fs.ModeCharDevice != 0 && c.Command.Name != "check" {
+	if c.Command.Name != "check" && term.IsTerminal(int(a.in.Fd())) {
 		return nil, msgStdinTerminal.fail()
 	}
 	cfg, err := config.Parse("standard input", a.in)
