@@ -169,5 +169,5 @@ func (c *core) handleCookie(now Instant, msg []byte) {
 		c.drops.badTag.Add(1)
 		return
 	}
-	p.timers.resend = 0 // "waits for the expiration of the Rekey-Timeout timer" (§6.6)
+	p.timers.resend = 0 // "wait for the expiration of the Rekey-Timeout timer" (§6.6)
 }

@@ -49,7 +49,7 @@ func TestSimultaneousInitiationsDoNotStall(t *testing.T) {
 	}
 }
 
-// §5.4.4, key confirmation: the responder does not send before it has heard.
+// §6.3, key confirmation: the responder does not send before it has heard.
 func TestTheResponderWaitsForConfirmation(t *testing.T) {
 	w, a, b := newPair(t, 10)
 	w.run(15 * time.Millisecond) // the initiation has arrived, the response is under way

@@ -98,7 +98,7 @@ func TestGivingUpDropsWhatIsStaged(t *testing.T) {
 	}
 }
 
-// §6.4: never more than one initiation in 5 s, whatever asks for it.
+// §6.1: never more than one initiation in 5 s, whatever asks for it.
 func TestNothingMakesInitiationsMoreFrequent(t *testing.T) {
 	w, a, b := newPair(t, 8)
 	for i := range 3000 {

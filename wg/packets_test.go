@@ -43,7 +43,7 @@ func TestTheOldestStagedPacketsAreDropped(t *testing.T) {
 	}
 }
 
-// §6.5: roaming by every authentic message; the other end follows at once.
+// §2.1: roaming by every authentic message; the other end follows at once.
 func TestPeersRoam(t *testing.T) {
 	w, a, b := newPair(t, 11)
 	w.run(time.Second)

@@ -54,8 +54,8 @@ func (p *peer) reachable() bool {
 }
 
 // roam remembers the way of an authenticated message and reports whether the
-// far end moved. Cookie replies must not come here (§6.5: "correctly
-// authenticated packet").
+// far end moved. Cookie replies must not come here: only a
+// "correctly authenticated packet" tells where a peer is (§2.1).
 func (p *peer) roam(way *packet.Path) bool {
 	old := p.path.Load()
 	if old.Equal(way) {

@@ -17,8 +17,8 @@ func (c *core) installInitiated(p *peer, s *session) {
 }
 
 // installResponded keeps s, in which we are the responder, until the peer
-// shows that it has it: only then may we send in it (§5.4.4, "key
-// confirmation"; noise.c, add_new_keypair).
+// shows that it has it: only then may we send in it (§6.3;
+// noise.c, add_new_keypair).
 func (c *core) installResponded(p *peer, s *session) {
 	c.index.bind(s.local, p, s)
 	c.forget(p.upcoming)

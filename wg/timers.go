@@ -47,10 +47,10 @@ func passed(d *Instant, now Instant) bool {
 	return true
 }
 
-// wantHandshake asks for a new session. "Under no circumstances will an
-// initiator send an initiation message more than once every Rekey-Timeout"
-// (§6.4), and a response counts too (send.c): what comes too early waits. One
-// that is under way goes on for another rekeyAttemptTime.
+// wantHandshake asks for a new session. "Under no circumstances will WireGuard
+// send an initiation message more than once every Rekey-Timeout" (§6.1), and a
+// response counts too (send.c): what comes too early waits. One that is under
+// way goes on for another rekeyAttemptTime (§6.4).
 func (t *timers) wantHandshake(now Instant) {
 	t.attempts = 0
 	if t.retransmit != 0 || t.begin != 0 {
@@ -115,12 +115,14 @@ func (t *timers) handshakeComplete() {
 // sessionDerived: keys exist that must not exist for ever (§6.3).
 func (t *timers) sessionDerived(now Instant) { t.zeroKeys = now.after(zeroKeysAfter) }
 
-// copyAfter is when copies of the first initiation of all are sent. A program is
-// waiting for it, and Rekey-Timeout is long. §6.4 forbids more than one
-// initiation in five seconds; these are the same one, byte for byte, as a
-// network may double any datagram: the peer drops a copy of what it has
-// accepted as a replay, and takes a copy of what was lost or came within 20 ms
-// (wireguard-go: 50 ms) after an initiation of the program before.
+// copyAfter is when copies of the first initiation of all are sent: a program is
+// waiting for it, and Rekey-Timeout is long. This goes beyond the letter of
+// §6.1, but not beyond what any responder sees anyway: it is the same message,
+// byte for byte, as if the network had doubled it. A responder drops the copy
+// of what it has accepted as a replay, at the cost of two products, and takes
+// the copy of what was lost, or was refused because it came within 20 ms
+// (wireguard-go: 50 ms) of an initiation of the run before. A cookie ends it
+// (§6.6), and so does the first retry.
 var copyAfter = [...]time.Duration{150 * time.Millisecond, 500 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Second}
 
 // nextCopy sets when the initiation sent at sent is sent once more.
