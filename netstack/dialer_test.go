@@ -380,6 +380,43 @@ func TestFlowsOfGVisorAndOfTheProgramDoNotMix(t *testing.T) {
 	}
 }
 
+// TestFragmentsReachWhoGotTheFirstOne: only that one says whose they are.
+func TestFragmentsReachWhoGotTheFirstOne(t *testing.T) {
+	p := newPair(t, tunnelConfig(newPipe()))
+	far, err := p.far.ListenPacket(t.Context(), "udp", "192.0.2.1:7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	go func() {
+		b := make([]byte, 16)
+		if _, from, err := far.ReadFrom(b); err == nil {
+			far.WriteTo(make([]byte, 5000), from)
+		}
+	}()
+	c := mustDial(t, p.near, "udp", "192.0.2.1:7")
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.Write([]byte("send me much"))
+	if n, err := c.Read(make([]byte, 8000)); n != 5000 || err != nil {
+		t.Errorf("got %d bytes, %v, want 5000", n, err)
+	}
+}
+
+func TestConnectionToOurselvesStaysInside(t *testing.T) {
+	p := newPair(t, Config{})
+	go serveEcho(mustListen(t, p.near, "tcp", ":80"))
+	p.near.SetUpstream(func(b *packet.Batch) { t.Errorf("%d packets left", b.Len()) })
+	for _, host := range []string{ours4, ours6} {
+		c := mustDial(t, p.near, "tcp", net.JoinHostPort(host, "80"))
+		const size = 1 << 20 // in super-packets
+		go io.Copy(c, io.LimitReader(&counter{}, size))
+		if n, err := io.Copy(io.Discard, io.LimitReader(c, size)); n != size || err != nil {
+			t.Errorf("%s: got %d bytes, %v, want %d", host, n, err, size)
+		}
+		c.Close()
+	}
+}
+
 func TestCloseEndsEveryWaitingCall(t *testing.T) {
 	p := newPair(t, Config{})
 	l := mustListen(t, p.far, "tcp", ":80")

@@ -221,6 +221,7 @@ func TestDialByName(t *testing.T) {
 		"www.test. A":    {"192.0.2.1"},
 		"www.test. AAAA": {"2001:db8::1"},
 		"dead.test. A":   {"198.51.100.1", "192.0.2.1"},
+		"mute.test. A":   {"192.0.2.66", "192.0.2.1"},
 	})
 	go serveEcho(mustListen(t, p.far, "tcp", ":80"))
 	mustDial(t, p.near, "tcp", "www.test:80")
@@ -229,6 +230,9 @@ func TestDialByName(t *testing.T) {
 	}
 	if c := mustDial(t, p.near, "tcp", "dead.test:80"); c.RemoteAddr().String() != "192.0.2.1:80" {
 		t.Errorf("second address: connected to %v", c.RemoteAddr())
+	}
+	if c := mustDial(t, p.near, "tcp", "mute.test:80"); c.RemoteAddr().String() != "192.0.2.1:80" {
+		t.Errorf("first address silent: connected to %v", c.RemoteAddr())
 	}
 	if _, err := p.near.DialContext(t.Context(), "tcp", "nothing.test:80"); !isNotFound(err) {
 		t.Errorf("unknown name: got %v, want no such host", err)

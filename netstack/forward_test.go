@@ -135,6 +135,20 @@ func TestGatewayAnswers(t *testing.T) {
 	}
 }
 
+func TestEchoRequestIsAnsweredWhereThereIsNoProgramsKernel(t *testing.T) {
+	s := newTestStack(t, tunnelConfig(nil))
+	out := make(chan []byte, 4)
+	s.SetUpstream(func(b *packet.Batch) { out <- slices.Clone(b.Packet(0)) })
+	s.Device().Write(batchOf(fixChecksums(icmpPacket(far4, ours4, icmp4Echo, 0, []byte("adit")))))
+	if h := wantPacket(t, "IPv4", out); h.payload[0] != icmp4EchoReply || h.dst.String() != far4 {
+		t.Errorf("IPv4: got ICMP type %d to %v", h.payload[0], h.dst)
+	}
+	s.Device().Write(batchOf(fixChecksums(icmpPacket(far6, ours6, icmp6Echo, 0, []byte("adit")))))
+	if h := wantPacket(t, "IPv6", out); h.payload[0] != icmp6EchoReply || h.dst.String() != far6 {
+		t.Errorf("IPv6: got ICMP type %d to %v", h.payload[0], h.dst)
+	}
+}
+
 func TestPingRequestsGoToTheirHandler(t *testing.T) {
 	g, out := newTestGateway(t, GatewayConfig{Ping: func(r PingRequest) {
 		msg := slices.Clone(r.Message)
@@ -202,8 +216,9 @@ func TestPacketsWithWrongChecksumsAreDropped(t *testing.T) {
 	}
 }
 
-// isUnsummed reports whether byte i of pkt is in no checksum: IPv6's traffic
-// class, flow label and hop limit; and what makes it another protocol.
+// isUnsummed reports whether byte i of pkt is in no checksum that holds for it:
+// IPv6's traffic class, flow label and hop limit, and its next header, which
+// makes of it something that has none.
 func isUnsummed(pkt []byte, i int) bool {
 	return pkt[0]>>4 == 6 && (i < 4 || i == 6 || i == 7)
 }
