@@ -39,6 +39,7 @@
 //	ecn.go        congestion marks through the tunnel (RFC 6040)
 //	icmp.go       unreachable, for what has no peer
 //	output.go     what the core wants done
+//	key.go        keys that do not print
 //
 // The shell:
 //
@@ -47,4 +48,5 @@
 //	events.go     Subscribe
 //	status.go     Status, and the counters of drops
 //	clock.go      time that goes on while the machine sleeps
+//	transport.go  the seam to the network
 package wg

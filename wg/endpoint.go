@@ -83,6 +83,9 @@ func (c *core) networkChanged(now Instant, out *output) {
 			p.tryAll = true
 			c.askAddresses(p, out)
 			p.timers.wantHandshake(now)
+			if p.current.Load().sendable(now) {
+				c.keepalive(now, p, out) // the peer follows it at once; the handshake may have to wait
+			}
 			p.touch(&c.agenda)
 		}
 		p.mu.Unlock()

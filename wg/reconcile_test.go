@@ -321,6 +321,22 @@ func TestASendErrorForgetsTheSourceAddress(t *testing.T) {
 	}
 }
 
+// The peer learns our new address at once, also when a handshake has to wait.
+func TestNetworkChangesAreToldToThePeer(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(time.Second)
+	a.move(netip.MustParseAddrPort("198.51.100.7:9"))
+	a.core.networkChanged(w.now, a.out)
+	a.deliver()
+	w.run(100 * time.Millisecond)
+	if got := b.peer().path.Load().Remote; got != a.addr {
+		t.Fatalf("b still sends to %v", got)
+	}
+	if n := len(a.sent(typeInitiation)); n != 0 {
+		t.Fatalf("%d initiations from the new address within 5 s of the first", n)
+	}
+}
+
 func TestNetworkChangesShakeHandsAtOnce(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(10 * time.Second)
