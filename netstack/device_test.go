@@ -88,6 +88,24 @@ func TestCloseEndsReadAndWrite(t *testing.T) {
 	}
 }
 
+func TestImpossibleConfigIsRefusedAndItsCaptureClosed(t *testing.T) {
+	for what, change := range map[string]func(*Config){
+		"no address":   func(c *Config) { c.Addresses = nil },
+		"negative MTU": func(c *Config) { c.MTU = -1 },
+		"huge MTU":     func(c *Config) { c.MTU = 65536 },
+	} {
+		capture := newPipe()
+		cfg := tunnelConfig(capture)
+		change(&cfg)
+		if s, err := New(cfg); err == nil {
+			s.Close()
+			t.Errorf("%s: accepted", what)
+		} else if !isClosed(capture.closed) {
+			t.Errorf("%s: the capture is open", what)
+		}
+	}
+}
+
 func TestTransitDoesNotAllocate(t *testing.T) {
 	s := newTestStack(t, tunnelConfig(newPipe()))
 	out := batchOf(tcpPacket("10.9.0.2", "192.0.2.1", 40000, 443, tcpACK), udpPacket("fd00:9::2", "2001:db8::1", 40000, 53))

@@ -72,6 +72,28 @@ func TestStreamsArriveByteExact(t *testing.T) {
 	}
 }
 
+func TestStreamsOfAnyMTU(t *testing.T) {
+	for _, mtu := range []int{576, 1280, 1420, 9000, 65535} {
+		near := tunnelConfig(nil)
+		near.MTU = mtu
+		p := newPair(t, near)
+		go serveEcho(mustListen(t, p.far, "tcp", ":80"))
+		for _, address := range []string{"192.0.2.1:80", "[2001:db8::1]:80"} {
+			if mtu < 1280 && address[0] == '[' {
+				continue // RFC 8200 §5: no IPv6 below
+			}
+			c := mustDial(t, p.near, "tcp", address)
+			c.SetDeadline(time.Now().Add(20 * time.Second))
+			const size = 1 << 20
+			go io.Copy(c, io.LimitReader(&counter{}, size))
+			if n, err := io.Copy(io.Discard, io.LimitReader(c, size)); n != size || err != nil {
+				t.Errorf("MTU %d, %s: got %d bytes, %v, want %d", mtu, address, n, err, size)
+			}
+			c.Close()
+		}
+	}
+}
+
 // A counter is a reader of bytes that do not repeat soon.
 type counter struct{ n uint32 }
 

@@ -34,7 +34,7 @@ type Config struct {
 	Routes    []netip.Prefix // what the tunnel covers: AllowedIPs of all peers
 	DNS       []netip.Addr   // nameservers, asked through the tunnel
 	Search    []string       // search domains
-	MTU       int            // of the tunnel. If zero, 1420
+	MTU       int            // of the tunnel, 68 to 65535. If zero, 1420
 	Capture   packet.Device  // the program's packets; nil where programs have none of their own
 	Expose    Exposed        // ports reached from the tunnel
 	Room      packet.Room    // what the engine wants around packets
@@ -88,6 +88,10 @@ func New(cfg Config) (*Stack, error) {
 func newStack(cfg Config, anyAddress bool) (*Stack, error) {
 	if len(cfg.Addresses) == 0 {
 		return nil, errors.New("the tunnel has no address")
+	}
+	// RFC 791 §3.2 and §3.1: what every host takes, and what the length can say.
+	if cfg.MTU != 0 && (cfg.MTU < 68 || cfg.MTU > 65535) {
+		return nil, fmt.Errorf("an MTU of %d is not possible", cfg.MTU)
 	}
 	s := &Stack{
 		capture:   cfg.Capture,
