@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"fmt"
 	"os"
 
 	"adit/link"
@@ -35,12 +34,12 @@ func (t *tunnel) openPcap(name string) (*link.PcapWriter, error) {
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, failed(fmt.Errorf("--pcap: %w", err))
+		return nil, doing("--pcap", err)
 	}
 	t.closers.add(f)
 	w, err := link.NewPcapWriter(f)
 	if err != nil {
-		return nil, failed(fmt.Errorf("--pcap %s: %w", name, err))
+		return nil, doing("--pcap "+name, err)
 	}
 	return w, nil
 }

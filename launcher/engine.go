@@ -225,7 +225,7 @@ func (e *engine) nameLeftovers() {
 	if len(pids) == 0 {
 		return
 	}
-	text := "these processes of the command still run and lose their network:"
+	text := warnLeftovers
 	for _, pid := range pids {
 		if name, _, _, ok := procStat(pid); ok {
 			text += fmt.Sprintf(" %s (%d)", name, pid)

@@ -56,7 +56,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	f.warnOfSockets()
 	signals := f.catchSignals()
 	if err := f.startEngine(); err != nil {
-		return Result{}, failed(fmt.Errorf("start the engine: %w", err))
+		return Result{}, doing("start the engine", err)
 	}
 	// Our own words may be written from the background as well; the engine,
 	// started before, does not inherit this.
@@ -77,16 +77,16 @@ func Run(ctx context.Context, o Options) (Result, error) {
 // exist or cannot be executed. The stage's execve has the last word.
 func findCommand(argv []string) error {
 	if len(argv) == 0 || argv[0] == "" {
-		return failed(errors.New("no command was given"), "adit run -c wg0.conf -- curl https://example.com")
+		return errNoCommand()
 	}
 	_, err := exec.LookPath(argv[0])
 	switch {
 	case err == nil || errors.Is(err, exec.ErrDot):
 		return nil
 	case errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound):
-		return &Error{Code: CodeNotFound, Err: fmt.Errorf("%s: command not found", argv[0])}
+		return errNotFound(argv[0])
 	default:
-		return &Error{Code: CodeCannotRun, Err: fmt.Errorf("%s: cannot be executed: %w", argv[0], rootCause(err))}
+		return errCannotExecute(argv[0], err)
 	}
 }
 
@@ -97,7 +97,7 @@ func (f *front) warnOfSockets() {
 	for fd := range 3 {
 		family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 		if err == nil && family != unix.AF_UNIX {
-			f.notify(Warning, fmt.Sprintf("descriptor %d is a socket of the host's network: what the command does with it is outside of the tunnel", fd))
+			f.notify(Warning, warnSocket(fd))
 		}
 	}
 }

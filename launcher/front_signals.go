@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -90,7 +89,7 @@ func (f *front) engineLost() (Result, error) {
 	if f.commandPID() != 0 {
 		f.endCommand()
 	}
-	return Result{}, failed(errEngineLost)
+	return Result{}, errEngineLost()
 }
 
 func (f *front) setCommand(pid int) {
@@ -104,9 +103,6 @@ func (f *front) commandPID() int {
 	defer f.mu.Unlock()
 	return f.command
 }
-
-// errEngineLost says that the engine died without reporting an end.
-var errEngineLost = errors.New("the engine ended unexpectedly: the command has lost its network and was ended")
 
 // endCommand sends TERM to every process that came to us as its subreaper, and
 // KILL to what is left after the time for stopping.

@@ -2,7 +2,6 @@ package launcher
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -135,12 +134,12 @@ func powerless(m *machine, what string, errno syscall.Errno) *Error {
 func usernsRefused(m *machine, what string, err error) *Error {
 	for _, b := range blockers {
 		if b.found(m) {
-			return failed(fmt.Errorf("mode namespace: %s: %s: %w", b.name, what, rootCause(err)), b.hints(m)...)
+			return errBlocked(b.name, what, err, b.hints(m))
 		}
 	}
-	text := fmt.Errorf("mode namespace: user namespaces are not permitted here: %s: %w", what, rootCause(err))
+	layer := layerUnknown
 	if errors.Is(err, unix.ENOSPC) {
-		text = fmt.Errorf("mode namespace: no more user namespaces: they are nested more than 32 deep or the user's quota is used up: %s: %w", what, rootCause(err))
+		layer = layerFull
 	}
-	return failed(text, "adit doctor")
+	return errBlocked(layer, what, err, []string{"adit doctor"})
 }

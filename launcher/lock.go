@@ -39,16 +39,15 @@ func lockKey(public wg.PublicKey) (*keyLock, error) {
 	path := filepath.Join(dir, "key-"+hex.EncodeToString(sum[:8]))
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, failed(fmt.Errorf("open %s: %w", path, err))
+		return nil, doing("open "+path, err)
 	}
 	f := os.NewFile(uintptr(fd), path)
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, failed(fmt.Errorf("lock %s: %w", path, err))
+			return nil, doing("lock "+path, err)
 		}
-		return nil, failed(fmt.Errorf("the key %s is in use by another adit run: the peer would send now to the one and now to the other", public.Short()),
-			"end the other one first, or give this one a key of its own: adit genkey")
+		return nil, errKeyInUse(public)
 	}
 	return &keyLock{f: f}, nil
 }

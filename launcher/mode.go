@@ -3,7 +3,6 @@ package launcher
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 )
 
@@ -26,12 +25,9 @@ var modes = []mode{
 	{name: "preload", covers: "TCP and names of dynamically linked programs", probe: notYet("preload")},
 }
 
-// ErrNotYet is the cause of a refusal of a mode that this version does not have.
-var ErrNotYet = errors.New("this version does not have it yet")
-
 func notYet(name string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) {
-		return "", failed(fmt.Errorf("mode %s: %w", name, ErrNotYet))
+		return "", errModeNotYet(name, "")
 	}
 }
 
@@ -42,9 +38,9 @@ func chooseMode(o *Options) (string, error) {
 	case "", "auto", "namespace":
 		return "namespace", nil
 	case "seccomp", "preload":
-		return "", failed(fmt.Errorf("mode %s: %w", m, ErrNotYet), "adit run --mode=namespace -c wg0.conf -- "+firstWord(o.Argv))
+		return "", errModeNotYet(m, firstWord(o.Argv))
 	default:
-		return "", failed(fmt.Errorf("mode %q is not one of auto, namespace, seccomp, preload", m))
+		return "", errNoSuchMode(m)
 	}
 }
 

@@ -3,7 +3,6 @@ package launcher
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -95,7 +94,7 @@ func (t *tunnel) resolve(ctx context.Context, r *resolver, ep config.Endpoint, d
 			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
 				return nil, cause
 			}
-			return nil, failed(fmt.Errorf("resolve the endpoint %s: %w", ep, err), "getent ahosts "+ep.Host)
+			return nil, errUnresolved(ep, err)
 		case <-time.After(500 * time.Millisecond):
 		}
 	}

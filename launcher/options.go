@@ -72,7 +72,3 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
-
-func failed(err error, hints ...string) *Error {
-	return &Error{Code: CodeFailed, Err: err, Hints: hints}
-}

@@ -42,7 +42,7 @@ func startStage(l *launch, c *config.Config) (*stage, error) {
 func spawnStage(name string, argv, env []string, m mapping, pgid int) (*stage, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)
 	if err != nil {
-		return nil, failed(fmt.Errorf("socketpair: %w", err))
+		return nil, doing("socketpair", err)
 	}
 	unix.CloseOnExec(pair[0])
 	defer unix.Close(pair[1])
@@ -96,7 +96,7 @@ func addressList(prefixes []netip.Prefix) string {
 // out, with the device and the DNS sockets, which are the caller's.
 func (s *stage) furnish(c *stageConfig) (*stageReport, []*os.File, error) {
 	if err := s.sock.send(c); err != nil {
-		return nil, nil, failed(fmt.Errorf("furnish the namespace: %w", err))
+		return nil, nil, doing("furnish the namespace", err)
 	}
 	var r stageReport
 	files, err := s.sock.receive(&r)
@@ -124,7 +124,7 @@ func stageFailure(r *stageReport) error {
 	if e := powerless(thisMachine(), r.Step, r.Errno); e != nil {
 		return e
 	}
-	return failed(fmt.Errorf("mode namespace: %s: %w", r.Step, cause), "adit doctor")
+	return errStep(r.Step, cause)
 }
 
 // The words of the stage's last message before execve, and of the engine's that
@@ -138,7 +138,7 @@ const (
 // not: the socket is close-on-exec, so its end is the success.
 func (s *stage) release(c *child) (int, error) {
 	if err := s.sock.send(wordGo); err != nil {
-		return 0, failed(fmt.Errorf("start the command: %w", err))
+		return 0, doing("start the command", err)
 	}
 	executing := false
 	for {
@@ -148,7 +148,7 @@ func (s *stage) release(c *child) (int, error) {
 		case err != nil && executing:
 			return c.started(), nil
 		case err != nil:
-			return 0, failed(errors.New("start the command: the stage ended before it"))
+			return 0, errStageLost()
 		case r.Step == stepExec && r.Errno == 0:
 			executing = true
 		default:
@@ -163,9 +163,9 @@ func execFailure(r *stageReport) error {
 	case r.Step != stepExec:
 		return stageFailure(r)
 	case r.Errno == unix.ENOENT:
-		return &Error{Code: CodeNotFound, Err: fmt.Errorf("%s: command not found", r.Text)}
+		return errNotFound(r.Text)
 	default:
-		return &Error{Code: CodeCannotRun, Err: fmt.Errorf("%s: cannot be executed: %w", r.Text, r.Errno)}
+		return errCannotExecute(r.Text, r.Errno)
 	}
 }
 

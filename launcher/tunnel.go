@@ -3,7 +3,6 @@ package launcher
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -60,7 +59,7 @@ func (t *tunnel) open(ctx context.Context, lock *keyLock) error {
 	t.reportMode(report, mtu)
 	device, err := openDevice(report.Device, files[0], mtu)
 	if err != nil {
-		return failed(fmt.Errorf("open the device: %w", err))
+		return doing("open the device", err)
 	}
 	if device, err = t.capture(device); err != nil {
 		return err
@@ -83,7 +82,7 @@ func (t *tunnel) open(ctx context.Context, lock *keyLock) error {
 func (t *tunnel) startWireGuard(resolver *resolver, lock *keyLock) error {
 	udp, err := link.ListenUDP(link.UDPOptions{Port: t.cfg.ListenPort, FallbackPort: true, Logger: t.e.log})
 	if err != nil {
-		return failed(fmt.Errorf("open the UDP socket: %w", err))
+		return doing("open the UDP socket", err)
 	}
 	if p := t.cfg.ListenPort; p != 0 && udp.LocalPort() != p {
 		t.e.log.Info("the port is taken, another one is used", "port", p, "used", udp.LocalPort())
@@ -242,7 +241,7 @@ func (t *tunnel) waitReady(ctx context.Context) error {
 	go func() { ready <- t.ready(ctx) }()
 	select {
 	case err := <-t.ended:
-		return failed(fmt.Errorf("run the tunnel: %w", err))
+		return doing("run the tunnel", err)
 	case err := <-ready:
 		if errors.Is(err, context.DeadlineExceeded) {
 			return t.notReady(endpoints)
@@ -281,21 +280,9 @@ func (t *tunnel) notReady(endpoints string) error {
 		shaken = shaken || !p.LastHandshake.IsZero()
 	}
 	if shaken {
-		return &Error{Code: CodeNotReady, Err: fmt.Errorf(
-			"%s did not accept a connection within %v, though the handshake with %s succeeded",
-			t.cfg.Options.Wait.Addr, t.timeout, endpoints),
-			Hints: []string{"adit run --wait=handshake …"}}
+		return errNotAccepted(t.cfg.Options.Wait.Addr, endpoints, t.timeout)
 	}
-	outcome := "nothing came back"
-	if received > 0 {
-		outcome = fmt.Sprintf("%d bytes came back, but no valid answer", received)
-	}
-	return &Error{Code: CodeNotReady,
-		Err: fmt.Errorf("no handshake with %s within %v: %d bytes of initiations sent, %s", endpoints, t.timeout, sent, outcome),
-		Hints: []string{
-			"the peer must know this public key: " + t.cfg.PrivateKey.Public().String(),
-			"see each attempt: adit run -vv …",
-		}}
+	return errNoHandshake(endpoints, t.timeout, sent, received, t.cfg.PrivateKey.Public())
 }
 
 func endpointList(c *config.Config) string {

@@ -1,0 +1,96 @@
+package launcher
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"adit/config"
+	"adit/wg"
+
+	"golang.org/x/sys/unix"
+)
+
+var update = flag.Bool("update", false, "write testdata/messages.golden anew")
+
+// Every error with its hints, as the user sees it, stands in
+// testdata/messages.golden.
+func TestEveryMessage(t *testing.T) {
+	key, err := wg.ParsePublicKey("xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const peer = "192.0.2.1:51820"
+	list := []*Error{
+		errNoCommand(),
+		errNotFound("nosuch"),
+		errCannotExecute("/etc/passwd", &os.PathError{Op: "exec", Path: "/etc/passwd", Err: unix.EACCES}),
+		errModeNotYet("seccomp", "curl"),
+		errModeNotYet("preload", ""),
+		errNoSuchMode("magic"),
+		errEngineLost(),
+		errStageLost(),
+		errKeyInUse(key),
+		errUnresolved(config.Endpoint{Host: "vpn.invalid", Port: 51820}, fmt.Errorf("lookup vpn.invalid: no such host")),
+		errStep("add the address 10.0.0.2", unix.EINVAL),
+		errNoHandshake(peer, 15*time.Second, 444, 0, key),
+		errNoHandshake(peer, 15*time.Second, 444, 64, key),
+		errNotAccepted("10.0.0.1:80", peer, 15*time.Second),
+		doing("open the UDP socket", unix.EMFILE),
+		usernsRefused(fakeMachine(nil), "clone", unix.EPERM),
+		usernsRefused(fakeMachine(nil), "clone", unix.ENOSPC),
+	}
+	for _, b := range blockers {
+		list = append(list, errBlocked(b.name, "clone", unix.EPERM, b.hints(fakeMachine(nil))))
+	}
+	var b strings.Builder
+	for _, e := range list {
+		fmt.Fprintf(&b, "adit: error: %v\n", e)
+		for _, h := range e.Hints {
+			fmt.Fprintf(&b, "adit: hint: %s\n", h)
+		}
+		fmt.Fprintf(&b, "exit status %d\n\n", e.Code)
+	}
+	fmt.Fprintf(&b, "adit: warning: %s\n", warnSocket(0))
+	fmt.Fprintf(&b, "adit: warning: %s sleep (4711)\n", warnLeftovers)
+	golden := filepath.Join("testdata", "messages.golden")
+	if *update {
+		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != string(want) {
+		t.Errorf("the messages changed; if they should: go test ./launcher -run EveryMessage -update\ngot:\n%s", b.String())
+	}
+}
+
+// Sentences stand in words.go, where the test above hears them.
+func TestNoErrorIsWordedElsewhere(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if name == "words.go" || strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, line := range strings.Split(string(b), "\n") {
+			if strings.Contains(line, "failed(fmt.") || strings.Contains(line, "failed(errors.") ||
+				strings.Contains(line, "&Error{Code: Code") {
+				t.Errorf("%s:%d: an error is worded here: %s", name, n+1, strings.TrimSpace(line))
+			}
+		}
+	}
+}
