@@ -439,6 +439,31 @@ func TestConnectionToOurselvesStaysInside(t *testing.T) {
 	}
 }
 
+func TestCloseResetsConnections(t *testing.T) {
+	p := newPair(t, Config{})
+	l := mustListen(t, p.far, "tcp", ":80")
+	mustDial(t, p.near, "tcp", "192.0.2.1:80")
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	p.near.Close()
+	far.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := far.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the far end got %v, want ECONNRESET", err)
+	}
+}
+
+func TestNothingIsSentAfterTheDeviceIsClosed(t *testing.T) {
+	p := newPair(t, Config{})
+	c := mustDial(t, p.near, "udp", "192.0.2.1:7")
+	p.near.SetUpstream(func(*packet.Batch) { t.Error("a packet was sent") })
+	p.near.Device().Close()
+	c.Write([]byte("hello"))
+	p.near.Close()
+}
+
 func TestCloseEndsEveryWaitingCall(t *testing.T) {
 	p := newPair(t, Config{})
 	l := mustListen(t, p.far, "tcp", ":80")

@@ -280,9 +280,11 @@ func (s *Stack) noteSent(pkt []byte) {
 	}
 }
 
-// closeDevice ends the way between capture and tunnel.
+// closeDevice ends the way between capture and tunnel, and gVisor's into it: the
+// engine may forget its keys once it has closed its Device.
 func (s *Stack) closeDevice() {
 	s.closeOnce.Do(func() {
+		s.link.upstream.Store(nil)
 		close(s.closed)
 		if s.capture != nil {
 			s.capture.Close()
@@ -295,8 +297,8 @@ func (s *Stack) closeDevice() {
 func (s *Stack) Close() error {
 	s.stopOnce.Do(func() {
 		close(s.stopped)
+		s.net.Destroy() // while a RST still finds its way
 		s.closeDevice()
-		s.net.Destroy()
 	})
 	return nil
 }
