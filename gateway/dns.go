@@ -1,20 +1,12 @@
 package gateway
 
 import (
-	"bufio"
 	"context"
-	"io"
 	"net"
 	"net/netip"
-	"os"
-	"strings"
 
 	"adit/netstack"
 )
-
-// maxNameservers is how many of resolv.conf's nameservers are used: MAXNS of
-// resolv.conf(5).
-const maxNameservers = 3
 
 // A resolver answers DNS at one of the gateway's addresses.
 type resolver struct {
@@ -64,37 +56,4 @@ func (x *exit) serveDNS(ctx context.Context) error {
 		cancel()
 	}
 	return first
-}
-
-// hostNameservers returns the host's nameservers.
-func hostNameservers() ([]netip.AddrPort, error) {
-	f, err := os.Open("/etc/resolv.conf")
-	if os.IsNotExist(err) {
-		return parseNameservers(strings.NewReader(""))
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return parseNameservers(f)
-}
-
-// parseNameservers reads the nameserver lines of a resolv.conf. Without any it
-// is the host itself, resolv.conf(5).
-func parseNameservers(r io.Reader) ([]netip.AddrPort, error) {
-	var servers []netip.AddrPort
-	lines := bufio.NewScanner(r)
-	for lines.Scan() && len(servers) < maxNameservers {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 2 || fields[0] != "nameserver" {
-			continue
-		}
-		if addr, err := netip.ParseAddr(fields[1]); err == nil {
-			servers = append(servers, netip.AddrPortFrom(addr, 53))
-		}
-	}
-	if len(servers) == 0 {
-		servers = append(servers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 53))
-	}
-	return servers, lines.Err()
 }

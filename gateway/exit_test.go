@@ -465,7 +465,7 @@ func TestParseNameservers(t *testing.T) {
 		{"nameserver here\n", "[127.0.0.1:53]"},
 		{"", "[127.0.0.1:53]"},
 	} {
-		got, err := parseNameservers(strings.NewReader(c.text))
+		got, err := netstack.ParseNameservers(strings.NewReader(c.text))
 		if err != nil || fmt.Sprint(got) != c.want {
 			t.Errorf("%q: got %v, %v, want %s", c.text, got, err, c.want)
 		}

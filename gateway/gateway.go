@@ -192,7 +192,7 @@ func newExit(o Options) (*exit, error) {
 	x := &exit{
 		log:         o.Logger,
 		dial:        o.Dial,
-		nameservers: hostNameservers,
+		nameservers: netstack.HostNameservers,
 		ctx:         ctx,
 		cancel:      cancel,
 		flows:       make(chan struct{}, maxFlows),

@@ -4,7 +4,8 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
+
+	"adit/netstack"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,17 +20,10 @@ const maxResolvers = 6
 // /etc is furnished.
 func resolverAddresses() []netip.Addr {
 	list := []netip.Addr{netip.MustParseAddr("127.0.0.53"), netip.MustParseAddr("127.0.0.54")}
-	b, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil { // the C library's default then
-		list = append(list, netip.MustParseAddr("127.0.0.1"))
-	}
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line)
-		if len(f) < 2 || f[0] != "nameserver" {
-			continue
-		}
-		if a, err := netip.ParseAddr(f[1]); err == nil && a.IsLoopback() {
-			list = append(list, a)
+	servers, _ := netstack.HostNameservers()
+	for _, s := range servers {
+		if s.Addr().IsLoopback() {
+			list = append(list, s.Addr())
 		}
 	}
 	slices.SortFunc(list, netip.Addr.Compare)

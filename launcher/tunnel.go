@@ -317,14 +317,13 @@ func (t *tunnel) serveNames(names []string, files []*os.File) {
 }
 
 func (t *tunnel) serveName(kind string, f *os.File) error {
-	host := t.cfg.Options.DNSMode == config.DNSHost
 	if kind == "tcp" {
 		l, err := net.FileListener(f)
 		if err != nil {
 			return err
 		}
 		t.closers.add(l)
-		go t.answerTCP(l, host)
+		go t.answer(nil, l)
 		return nil
 	}
 	c, err := net.FilePacketConn(f)
@@ -332,6 +331,21 @@ func (t *tunnel) serveName(kind string, f *os.File) error {
 		return err
 	}
 	t.closers.add(c)
-	go t.answerUDP(c, host)
+	go t.answer(c, nil)
 	return nil
+}
+
+// answer answers the questions on a socket until it is closed: by the tunnel's
+// nameservers or, with --dns host and only then, by the host's own, outside of
+// the tunnel.
+func (t *tunnel) answer(udp net.PacketConn, tcp net.Listener) error {
+	ctx := context.Background()
+	if t.cfg.Options.DNSMode != config.DNSHost {
+		return t.stack.ServeDNS(ctx, udp, tcp)
+	}
+	servers, err := netstack.HostNameservers()
+	if err != nil {
+		return err
+	}
+	return netstack.ForwardDNS(ctx, udp, tcp, servers, new(net.Dialer).DialContext)
 }
