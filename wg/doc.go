@@ -39,10 +39,10 @@
 //	ecn.go        congestion marks through the tunnel (RFC 6040)
 //	icmp.go       unreachable, for what has no peer
 //	output.go     what the core wants done
-//	key.go        keys that do not print
 //
 // The shell:
 //
+//	key.go        keys that do not print, and new ones
 //	engine.go     Engine: New, Run, Outbound, Ready, SetPeers, NetworkChanged
 //	resolve.go    names of endpoints
 //	events.go     Subscribe
