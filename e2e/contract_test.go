@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"testing"
 
-	"adit/e2e/lab"
 	"adit/e2e/services"
 )
 
@@ -327,5 +326,3 @@ func TestTwoTunnelsAtOnce(t *testing.T) {
 	s.want("10.9.0.2")
 	s.wantEnd(0)
 }
-
-var _ = lab.Path

@@ -27,6 +27,14 @@ func engineOf(t *testing.T, front int) int {
 	return 0
 }
 
+// kill sends SIGKILL.
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestCommandLosesItsNetworkWhenTheEngineIsKilled: never does it gain the host's.
 func TestCommandLosesItsNetworkWhenTheEngineIsKilled(t *testing.T) {
 	w := enter(t)
@@ -35,9 +43,7 @@ func TestCommandLosesItsNetworkWhenTheEngineIsKilled(t *testing.T) {
 	before := w.Snapshot()
 	s := startStream(t, w.run("--stop-timeout", "1s", "-c", file, "--", "sh", "-c", stubborn, "sh", w.probe))
 	s.want("ok")
-	if err := syscall.Kill(engineOf(t, s.cmd.Process.Pid), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	kill(t, engineOf(t, s.cmd.Process.Pid))
 	code, sig, rest := s.end()
 	// One attempt may have succeeded before the kill.
 	for _, l := range rest[min(3, len(rest)):] {
@@ -83,9 +89,7 @@ func TestCommandThatIsKilledIsReportedAs137(t *testing.T) {
 	if _, err := fmt.Sscan(line, &pid); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	kill(t, pid)
 	if code, sig, _ := s.end(); sig != syscall.SIGKILL {
 		t.Errorf("got status %d signal %v, want SIGKILL", code, sig)
 	}

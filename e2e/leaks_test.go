@@ -163,13 +163,14 @@ for s in (a, b):
 os.execv(sys.argv[1], sys.argv[1:])
 `
 	const look = `
-import os, socket
+import socket
 for fd in range(3, 64):
     try:
-        s = socket.socket(fileno=os.dup(fd))
+        s = socket.socket(fileno=fd)
     except OSError:
         continue
     print(s.family.name)
+    s.detach()
 `
 	file := conf{}.write(t, w)
 	wantStdout(t, w.plain("python3", "-c", give, "/usr/bin/python3", "-c", look), "AF_INET\nAF_INET\nAF_INET6\nAF_NETLINK\nAF_UNIX\nAF_UNIX\n")
@@ -197,9 +198,17 @@ func TestDaemonsLoseTheNetworkAndDoNotGainTheHosts(t *testing.T) {
 	if !strings.HasPrefix(r.stderr, "adit: ") || !strings.Contains(r.stderr, "network") {
 		t.Errorf("want a line about the process that lost its network, got %q", r.stderr)
 	}
-	if err := os.WriteFile(fifo, []byte("\n"), 0); err != nil {
-		t.Fatal(err)
+	// A fifo that nobody reads cannot be opened: the daemon is not there.
+	var f *os.File
+	if !settle(5*time.Second, func() (open bool) {
+		var err error
+		f, err = os.OpenFile(fifo, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		return err == nil
+	}) {
+		t.Fatalf("the daemon did not outlive the command; adit said %q; there are %v", r.stderr, lab.Descendants(os.Getpid()))
 	}
+	fmt.Fprintln(f)
+	f.Close()
 	if !settle(10*time.Second, func() bool { _, err := os.Stat(answer); return err == nil }) {
 		t.Fatal("the daemon has not answered")
 	}
@@ -261,5 +270,3 @@ except TimeoutError:
 	}
 	s.wantEnd(0)
 }
-
-var _ = lab.Path
