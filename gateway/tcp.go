@@ -45,6 +45,7 @@ func (x *exit) serveTCP(r *netstack.TCPRequest) {
 	near, err := r.Accept()
 	if err != nil {
 		x.log.Debug("peer gave its connection up", "from", r.Source(), "to", dst, "err", err)
+		reset(far) // as the peer did
 		return
 	}
 	defer near.Close()
