@@ -154,11 +154,22 @@ func (c *child) signal(sig syscall.Signal) bool {
 }
 
 // end ends the command and all that it has left: TERM, and KILL to what is
-// still there after timeout.
+// still there after timeout. A command that has ended by itself is left its
+// daemons.
 func (c *child) end(timeout time.Duration) {
+	if c.hasEnded() {
+		return
+	}
 	c.toAll(unix.SIGTERM)
 	c.toAll(unix.SIGCONT)
 	time.AfterFunc(timeout, func() { c.toAll(unix.SIGKILL) })
+}
+
+func (c *child) hasEnded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ended := c.ends[c.pid]
+	return c.running && ended
 }
 
 func (c *child) toAll(sig syscall.Signal) {

@@ -55,3 +55,21 @@ func TestStopAndContinueOfTheCommandAreReported(t *testing.T) {
 		t.Errorf("got %+v, want one stop by TSTP", said)
 	}
 }
+
+// What a command leaves running is its own; only a command that adit itself has
+// to end is ended with all that belongs to it.
+func TestDaemonsOfACommandThatEndedAreLeftAlone(t *testing.T) {
+	c := newChild(func(report) {})
+	c.takeOver(20)
+	if c.hasEnded() {
+		t.Error("a command that has not begun has ended")
+	}
+	c.started()
+	if c.hasEnded() {
+		t.Error("a running command has ended")
+	}
+	c.changed(20, exited(0))
+	if !c.hasEnded() {
+		t.Error("the end was not noticed")
+	}
+}
