@@ -19,9 +19,12 @@
 //	options.go   what Run is asked and what it answers
 //	front*.go    the front: starting the engine, signals, job control, the end
 //	engine*.go   the engine: opening the tunnel, the child's life
+//	tunnel.go    what lies between device and network; carrier.go, underlay.go: one
+//	             WireGuard tunnel of it, and what it travels over
 //	stage*.go    inside the namespaces: links, /etc, descriptors, privileges
 //	wire.go      the messages between the three
 //	mode.go      the table of modes; probe.go and hints.go: what works, and what to type
+//	words.go     every sentence of a refusal
 //	lock.go      one key, one tunnel; the last time stamp
 //	ignored*.go  which signals the caller had ignored
 package launcher

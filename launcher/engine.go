@@ -21,7 +21,7 @@ import (
 // An engine is the process between the command and the network.
 type engine struct {
 	l     *launch
-	cfg   *config.Config
+	cfgs  []*config.Config // one per carrier, the command's last
 	log   *slog.Logger
 	logFD int     // the log's pipe
 	exit  closers // what to close at the end, in reverse
@@ -93,8 +93,15 @@ func newEngine(control, logPipe string) (*engine, error) {
 		return nil, fmt.Errorf("read the launch: %w", err)
 	}
 	e.log = NewLogger(os.NewFile(uintptr(logFD), "log"), e.l.LogFormat, slog.Level(e.l.LogLevel))
-	if e.cfg, err = e.l.config(); err != nil {
-		return nil, err
+	for i := range e.l.Configs {
+		cfg, err := e.l.Configs[i].receive()
+		if err != nil {
+			return nil, err
+		}
+		e.cfgs = append(e.cfgs, cfg)
+	}
+	if len(e.cfgs) == 0 {
+		return nil, errors.New("BUG: a launch without a configuration")
 	}
 	e.starting, e.cancel = context.WithCancelCause(context.Background())
 	e.child = newChild(e.report)
@@ -155,12 +162,17 @@ func endsByDefault(sig syscall.Signal) bool {
 // a command that was not started.
 func (e *engine) run() error {
 	ctx := e.starting
-	lock, err := lockKey(e.cfg.PrivateKey.Public())
-	if err != nil {
-		return err
+	var locks []*keyLock
+	for _, cfg := range e.cfgs {
+		lock, err := lockKey(cfg.PrivateKey.Public())
+		if err != nil {
+			return err
+		}
+		e.exit.add(lock)
+		locks = append(locks, lock)
 	}
-	e.exit.add(lock)
-	if e.stage, err = startStage(e.l, e.cfg); err != nil {
+	var err error
+	if e.stage, err = startStage(e.l, e.cfgs[len(e.cfgs)-1]); err != nil {
 		return err
 	}
 	// Only now: of a process that is not dumpable the namespaces of a child
@@ -170,7 +182,7 @@ func (e *engine) run() error {
 	e.child.watch(e.stage.pid)
 	defer e.stage.close()
 
-	t, err := openTunnel(ctx, e, lock)
+	t, err := openTunnel(ctx, e, locks)
 	if err != nil {
 		e.stage.kill()
 		return firstCause(ctx, err)

@@ -150,7 +150,9 @@ func (f *front) startEngine() error {
 	f.reports, f.orders = json.NewDecoder(f.control), json.NewEncoder(f.control)
 	l := newLaunch(f.o, f.mode)
 	err = f.orders.Encode(l)
-	f.o.Config.PrivateKey.Zero()
+	for _, c := range append(f.o.Outer, f.o.Config) {
+		c.PrivateKey.Zero()
+	}
 	return err
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"adit/config"
-	"adit/link"
 )
 
 // Sizes in bytes: the largest MTU that is chosen without being asked, the
@@ -22,32 +21,40 @@ const (
 	overhead6  = 40 + 8 + 32
 )
 
-// chooseMTU returns the MTU of the tunnel: what the configuration says, else
-// what the route to the endpoint leaves. For that the endpoints' names have to
-// be resolved; a name that does not resolve yet is tried again within the time
+// overhead returns what a tunnel adds to each packet on the way to remote.
+func overhead(remote netip.Addr) int {
+	if remote.Unmap().Is4() {
+		return overhead4
+	}
+	return overhead6
+}
+
+// chooseMTU returns the MTU of a carrier: what its configuration says, else
+// what the way to the endpoint leaves. For that the endpoints' names have to be
+// resolved; a name that does not resolve yet is tried again within the time
 // that the command waits for its tunnel.
-func (t *tunnel) chooseMTU(ctx context.Context, r *resolver, in inside) (int, error) {
-	if t.cfg.Options.Wait.Kind == config.WaitNone && t.cfg.MTU != 0 {
-		return t.cfg.MTU, nil
+func (t *tunnel) chooseMTU(ctx context.Context, cfg *config.Config, under *underlay, in inside) (int, error) {
+	if t.cfg.Options.Wait.Kind == config.WaitNone && cfg.MTU != 0 {
+		return cfg.MTU, nil
 	}
 	deadline := t.start.Add(t.timeout)
 	path := 0
-	for _, p := range t.cfg.Peers {
+	for _, p := range cfg.Peers {
 		if p.Endpoint.Port == 0 {
 			continue
 		}
-		addrs, err := t.resolve(ctx, r, p.Endpoint, deadline)
+		addrs, err := t.resolve(ctx, under, p.Endpoint, deadline)
 		if err != nil {
 			return 0, err
 		}
 		for _, a := range addrs {
-			if m := innerMTU(netip.AddrPortFrom(a, p.Endpoint.Port)); m > 0 && (path == 0 || m < path) {
+			if m := under.room(netip.AddrPortFrom(a, p.Endpoint.Port)); m > 0 && (path == 0 || m < path) {
 				path = m
 			}
 		}
 	}
-	if t.cfg.MTU != 0 {
-		return t.cfg.MTU, nil
+	if cfg.MTU != 0 {
+		return cfg.MTU, nil
 	}
 	floor := minMTU4
 	if containsFamily(in.addresses, netip.Addr.Is6) {
@@ -59,28 +66,14 @@ func (t *tunnel) chooseMTU(ctx context.Context, r *resolver, in inside) (int, er
 	return max(floor, min(path, defaultMTU)), nil
 }
 
-// innerMTU returns what the host's route to remote leaves for packets inside, 0
-// if there is no route.
-func innerMTU(remote netip.AddrPort) int {
-	m, err := link.PathMTU(remote)
-	switch {
-	case err != nil:
-		return 0
-	case remote.Addr().Unmap().Is4():
-		return m - overhead4
-	default:
-		return m - overhead6
-	}
-}
-
 // resolve returns the addresses of an endpoint. What fails for a while, as
 // names do when the network has just come up, is tried again until deadline.
-func (t *tunnel) resolve(ctx context.Context, r *resolver, ep config.Endpoint, deadline time.Time) ([]netip.Addr, error) {
+func (t *tunnel) resolve(ctx context.Context, under *underlay, ep config.Endpoint, deadline time.Time) ([]netip.Addr, error) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	said := false
 	for {
-		addrs, err := r.lookup(ctx, ep.Host)
+		addrs, err := under.resolve(ctx, ep.Host)
 		if err == nil {
 			return addrs, nil
 		}

@@ -10,8 +10,9 @@ import (
 
 // Options is one run of one command.
 type Options struct {
-	Config *config.Config // file, environment and flags, already laid over each other
-	Argv   []string       // the command; Argv[0] is looked for in PATH
+	Config *config.Config   // file, environment and flags, already laid over each other
+	Outer  []*config.Config // tunnels that this one goes through, the outermost first
+	Argv   []string         // the command; Argv[0] is looked for in PATH
 
 	AsRoot      bool          // map the user to uid 0 inside
 	StopTimeout time.Duration // between TERM and KILL when adit has to end the command. If zero, DefaultStopTimeout

@@ -16,111 +16,79 @@ import (
 	"adit/wg"
 )
 
-// A tunnel is everything between the command's device and the network.
+// A tunnel is everything between the command's device and the network: one
+// carrier, or several inside each other, the command's last.
 type tunnel struct {
-	e       *engine
-	cfg     *config.Config
-	stack   *netstack.Stack
-	wg      *wg.Engine
-	end     context.CancelFunc
-	ended   chan error // capacity 1: why the WireGuard engine ended
-	start   time.Time
-	timeout time.Duration
-	closers closers
+	e        *engine
+	cfg      *config.Config // the command's: the last one
+	carriers []*carrier
+	start    time.Time
+	timeout  time.Duration
+	closers  closers
 }
 
 // openTunnel furnishes the stage's namespaces, takes the device from it and
-// starts the engine and the network stack on it.
-func openTunnel(ctx context.Context, e *engine, lock *keyLock) (*tunnel, error) {
-	t := &tunnel{e: e, cfg: e.cfg, ended: make(chan error, 1), start: time.Now(), timeout: e.cfg.Options.WaitTimeout}
+// starts the carriers. locks are those of the carriers' keys.
+func openTunnel(ctx context.Context, e *engine, locks []*keyLock) (*tunnel, error) {
+	last := e.cfgs[len(e.cfgs)-1]
+	t := &tunnel{e: e, cfg: last, start: time.Now(), timeout: last.Options.WaitTimeout}
 	if t.timeout == 0 {
 		t.timeout = config.DefaultWaitTimeout
 	}
-	if err := t.open(ctx, lock); err != nil {
+	if err := t.open(ctx, locks); err != nil {
 		t.Close()
 		return nil, err
 	}
 	return t, nil
 }
 
-func (t *tunnel) open(ctx context.Context, lock *keyLock) error {
-	inside := insideOf(t.cfg)
-	resolver := newResolver()
-	mtu, err := t.chooseMTU(ctx, resolver, inside)
-	if err != nil {
-		return err
+func (t *tunnel) open(ctx context.Context, locks []*keyLock) error {
+	under := t.hostUnderlay(t.e.cfgs[0].ListenPort)
+	for i, cfg := range t.e.cfgs {
+		c, err := t.openCarrier(ctx, cfg, under)
+		if err != nil {
+			return err
+		}
+		t.carriers = append(t.carriers, c)
+		t.closers.add(c)
+		if err := c.start(under, locks[i], t); err != nil {
+			return err
+		}
+		under = over(c)
 	}
-	report, files, err := t.e.stage.furnish(t.stageConfig(inside, mtu))
+	return nil
+}
+
+// openCarrier makes the carrier of cfg; the command's gets its device.
+func (t *tunnel) openCarrier(ctx context.Context, cfg *config.Config, under *underlay) (*carrier, error) {
+	in := insideOf(cfg)
+	mtu, err := t.chooseMTU(ctx, cfg, under, in)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if cfg != t.cfg {
+		return newCarrier(t, cfg, in, mtu, nil)
+	}
+	report, files, err := t.e.stage.furnish(t.stageConfig(in, mtu))
+	if err != nil {
+		return nil, err
 	}
 	t.e.child.takeOver(report.PID)
 	t.e.child.keep(report.Keeper)
 	t.reportMode(report, mtu)
 	device, err := openDevice(report.Device, files[0], mtu)
 	if err != nil {
-		return doing("open the device", err)
+		return nil, doing("open the device", err)
 	}
 	if device, err = t.capture(device); err != nil {
-		return err
+		return nil, err
 	}
-	t.stack, err = netstack.New(netstack.Config{
-		Addresses: inside.addresses, Routes: inside.routes,
-		DNS: t.cfg.DNS, Search: t.cfg.DNSSearch,
-		MTU: mtu, Capture: device, Room: wg.Room(mtu), Logger: t.e.log,
-	})
+	c, err := newCarrier(t, cfg, in, mtu, device)
 	if err != nil {
-		return failed(err)
+		return nil, err
 	}
-	t.closers.add(t.stack)
-	t.serveNames(report.Sockets, files[1:])
-	return t.startWireGuard(resolver, lock)
-}
-
-// startWireGuard opens the UDP socket and runs the engine between it and the
-// stack.
-func (t *tunnel) startWireGuard(resolver *resolver, lock *keyLock) error {
-	udp, err := link.ListenUDP(link.UDPOptions{Port: t.cfg.ListenPort, FallbackPort: true, Logger: t.e.log})
-	if err != nil {
-		return doing("open the UDP socket", err)
-	}
-	if p := t.cfg.ListenPort; p != 0 && udp.LocalPort() != p {
-		t.e.log.Info("the port is taken, another one is used", "port", p, "used", udp.LocalPort())
-	}
-	var transport wg.Transport = udp
-	if transport, err = t.captureOuter(transport); err != nil {
-		udp.Close()
-		return err
-	}
-	t.wg, err = wg.New(wg.Config{
-		PrivateKey: t.cfg.PrivateKey, Peers: peersOf(t.cfg),
-		Device: t.stack.Device(), Transport: transport,
-		Resolve: resolver.lookup, LastTimestamp: lock.last(), SaveTimestamp: lock.save,
-		Logger: t.e.log,
-	})
-	if err != nil {
-		return failed(err)
-	}
-	t.stack.SetUpstream(t.wg.Outbound)
-	t.wg.Subscribe(t.onEvent)
-	lock.settle()
-	ctx, cancel := context.WithCancel(context.Background())
-	t.end = cancel
-	go func() { t.ended <- t.wg.Run(ctx) }()
-	go link.WatchNetwork(ctx, t.wg.NetworkChanged)
-	return nil
-}
-
-func peersOf(c *config.Config) []wg.Peer {
-	var peers []wg.Peer
-	for _, p := range c.Peers {
-		peers = append(peers, wg.Peer{
-			PublicKey: p.PublicKey, PresharedKey: p.PresharedKey,
-			Endpoint:   wg.Endpoint{Host: p.Endpoint.Host, Port: p.Endpoint.Port},
-			AllowedIPs: p.AllowedIPs, Keepalive: p.Keepalive,
-		})
-	}
-	return peers
+	t.serveNames(c, report.Sockets, files[1:])
+	return c, nil
 }
 
 // onEvent tells the front what happens to the tunnel.
@@ -229,40 +197,51 @@ func (t *tunnel) waitReady(ctx context.Context) error {
 	if t.cfg.Options.Wait.Kind == config.WaitNone {
 		return nil
 	}
-	endpoints := endpointList(t.cfg)
+	ctx, cancel := context.WithDeadline(ctx, t.start.Add(t.timeout))
+	defer cancel()
+	for _, c := range t.carriers {
+		if err := t.waitFor(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitFor waits for one carrier; the command's has to be all that --wait asks.
+func (t *tunnel) waitFor(ctx context.Context, c *carrier) error {
+	endpoints := endpointList(c.cfg)
 	if endpoints == "" {
 		t.e.log.Info("no peer has an endpoint: the command does not wait for a handshake")
 		return nil
 	}
-	ctx, cancel := context.WithDeadlineCause(ctx, t.start.Add(t.timeout), context.DeadlineExceeded)
-	defer cancel()
 	t.e.report(report{Event: eventWaiting, Text: "waiting for a handshake with " + endpoints})
 	ready := make(chan error, 1)
-	go func() { ready <- t.ready(ctx) }()
+	go func() { ready <- t.ready(ctx, c) }()
 	select {
-	case err := <-t.ended:
+	case err := <-c.ended:
+		c.ended <- err // for Close
 		return doing("run the tunnel", err)
 	case err := <-ready:
 		if errors.Is(err, context.DeadlineExceeded) {
-			return t.notReady(endpoints)
+			return t.notReady(c, endpoints)
 		}
 		return err
 	}
 }
 
-func (t *tunnel) ready(ctx context.Context) error {
-	if err := t.wg.Ready(ctx); err != nil {
+func (t *tunnel) ready(ctx context.Context, c *carrier) error {
+	if err := c.wg.Ready(ctx); err != nil {
 		return err
 	}
-	if t.cfg.Options.Wait.Kind != config.WaitTCP {
+	if c.cfg != t.cfg || c.cfg.Options.Wait.Kind != config.WaitTCP {
 		return nil
 	}
 	for {
-		c, err := t.stack.DialContext(ctx, "tcp", t.cfg.Options.Wait.Addr)
+		conn, err := c.stack.DialContext(ctx, "tcp", c.cfg.Options.Wait.Addr)
 		if err == nil {
-			return c.Close()
+			return conn.Close()
 		}
-		t.e.log.Debug("not accepted yet", "addr", t.cfg.Options.Wait.Addr, "err", err)
+		t.e.log.Debug("not accepted yet", "addr", c.cfg.Options.Wait.Addr, "err", err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -272,17 +251,17 @@ func (t *tunnel) ready(ctx context.Context) error {
 }
 
 // notReady says what was tried and came to nothing.
-func (t *tunnel) notReady(endpoints string) error {
+func (t *tunnel) notReady(c *carrier, endpoints string) error {
 	sent, received := uint64(0), uint64(0)
 	shaken := false
-	for _, p := range t.wg.Status().Peers {
+	for _, p := range c.wg.Status().Peers {
 		sent, received = sent+p.TxBytes, received+p.RxBytes
 		shaken = shaken || !p.LastHandshake.IsZero()
 	}
 	if shaken {
-		return errNotAccepted(t.cfg.Options.Wait.Addr, endpoints, t.timeout)
+		return errNotAccepted(c.cfg.Options.Wait.Addr, endpoints, t.timeout)
 	}
-	return errNoHandshake(endpoints, t.timeout, sent, received, t.cfg.PrivateKey.Public())
+	return errNoHandshake(endpoints, t.timeout, sent, received, c.cfg.PrivateKey.Public())
 }
 
 func endpointList(c *config.Config) string {
@@ -295,53 +274,47 @@ func endpointList(c *config.Config) string {
 	return strings.Join(list, ", ")
 }
 
-// Close ends the engine and closes everything.
-func (t *tunnel) Close() error {
-	if t.end != nil {
-		t.end()
-		<-t.ended
-	}
-	return t.closers.Close()
-}
+// Close ends the carriers, the command's first.
+func (t *tunnel) Close() error { return t.closers.Close() }
 
 // serveNames answers the questions that reach the sockets on the namespace's
 // loopback, in the order in which the stage named them.
-func (t *tunnel) serveNames(names []string, files []*os.File) {
+func (t *tunnel) serveNames(c *carrier, names []string, files []*os.File) {
 	for i, f := range files {
 		kind, _, _ := strings.Cut(names[i], " ")
-		if err := t.serveName(kind, f); err != nil {
+		if err := t.serveName(c, kind, f); err != nil {
 			t.e.log.Warn("a DNS socket is not served", "socket", names[i], "err", err)
 		}
 		f.Close()
 	}
 }
 
-func (t *tunnel) serveName(kind string, f *os.File) error {
+func (t *tunnel) serveName(c *carrier, kind string, f *os.File) error {
 	if kind == "tcp" {
 		l, err := net.FileListener(f)
 		if err != nil {
 			return err
 		}
-		t.closers.add(l)
-		go t.answer(nil, l)
+		c.closers.add(l)
+		go c.answer(nil, l)
 		return nil
 	}
-	c, err := net.FilePacketConn(f)
+	pc, err := net.FilePacketConn(f)
 	if err != nil {
 		return err
 	}
-	t.closers.add(c)
-	go t.answer(c, nil)
+	c.closers.add(pc)
+	go c.answer(pc, nil)
 	return nil
 }
 
 // answer answers the questions on a socket until it is closed: by the tunnel's
 // nameservers or, with --dns host and only then, by the host's own, outside of
 // the tunnel.
-func (t *tunnel) answer(udp net.PacketConn, tcp net.Listener) error {
+func (c *carrier) answer(udp net.PacketConn, tcp net.Listener) error {
 	ctx := context.Background()
-	if t.cfg.Options.DNSMode != config.DNSHost {
-		return t.stack.ServeDNS(ctx, udp, tcp)
+	if c.cfg.Options.DNSMode != config.DNSHost {
+		return c.stack.ServeDNS(ctx, udp, tcp)
 	}
 	servers, err := netstack.HostNameservers()
 	if err != nil {

@@ -29,11 +29,9 @@ const (
 
 // A launch is what the front tells the engine, once: everything.
 type launch struct {
-	Config     config.Config // its keys travel beside it: they do not marshal
-	PrivateKey string
-	Preshared  []string // one per peer
-	Argv       [][]byte // bytes: arguments need not be UTF-8
-	Mode       string
+	Configs []sentConfig // outermost first
+	Argv    [][]byte     // bytes: arguments need not be UTF-8
+	Mode    string
 
 	AsRoot      bool
 	StopTimeout time.Duration
@@ -48,7 +46,7 @@ type launch struct {
 
 func newLaunch(o *Options, mode string) *launch {
 	l := &launch{
-		Config: *o.Config, PrivateKey: o.Config.PrivateKey.Base64(), Mode: mode,
+		Mode:   mode,
 		AsRoot: o.AsRoot, StopTimeout: o.StopTimeout,
 		PcapInner: o.PcapInner, PcapOuter: o.PcapOuter,
 		LogLevel: int(o.LogLevel), LogFormat: o.LogFormat,
@@ -60,24 +58,40 @@ func newLaunch(o *Options, mode string) *launch {
 	for _, a := range o.Argv {
 		l.Argv = append(l.Argv, []byte(a))
 	}
-	for _, p := range o.Config.Peers {
-		l.Preshared = append(l.Preshared, p.PresharedKey.Base64())
+	for _, c := range append(o.Outer, o.Config) {
+		l.Configs = append(l.Configs, send(c))
 	}
 	return l
 }
 
-// config puts the keys back into the configuration.
-func (l *launch) config() (*config.Config, error) {
-	c := &l.Config
+// A sentConfig is a configuration on its way to the engine. Its keys travel
+// beside it: they do not marshal.
+type sentConfig struct {
+	Config     config.Config
+	PrivateKey string
+	Preshared  []string // one per peer
+}
+
+func send(c *config.Config) sentConfig {
+	s := sentConfig{Config: *c, PrivateKey: c.PrivateKey.Base64()}
+	for _, p := range c.Peers {
+		s.Preshared = append(s.Preshared, p.PresharedKey.Base64())
+	}
+	return s
+}
+
+// receive puts the keys back into the configuration.
+func (s *sentConfig) receive() (*config.Config, error) {
+	c := &s.Config
 	var err error
-	if c.PrivateKey, err = wg.ParsePrivateKey(l.PrivateKey); err != nil {
+	if c.PrivateKey, err = wg.ParsePrivateKey(s.PrivateKey); err != nil {
 		return nil, err
 	}
-	if len(l.Preshared) != len(c.Peers) {
+	if len(s.Preshared) != len(c.Peers) {
 		return nil, errors.New("BUG: a launch without a preshared key for every peer")
 	}
 	for i := range c.Peers {
-		if c.Peers[i].PresharedKey, err = wg.ParsePresharedKey(l.Preshared[i]); err != nil {
+		if c.Peers[i].PresharedKey, err = wg.ParsePresharedKey(s.Preshared[i]); err != nil {
 			return nil, err
 		}
 	}

@@ -49,7 +49,8 @@ Runs CMD in a WireGuard tunnel of its own. It and its children see the network
 of the tunnel and no other. Options end at the first word that is none.
 
   -c, --config FILE|NAME|-  wg-quick file; NAME.conf in ~/.config/adit or
-                            /etc/wireguard; - is standard input
+                            /etc/wireguard; - is standard input. Repeated:
+                            tunnels inside each other, the outermost first
   --config-fd N             read it from descriptor N
   --set interface.KEY=VALUE, --set peer[N].KEY=VALUE
                             override one value of the file

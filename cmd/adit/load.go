@@ -49,6 +49,32 @@ func (a *adit) load(c *cli.Context) (*config.Config, error) {
 	return cfg, nil
 }
 
+// outer returns the configurations of the tunnels around the command's: all -c
+// but the last, outermost first. Options are about the last one.
+func (a *adit) outer(c *cli.Context) ([]*config.Config, error) {
+	files := c.StringSlice("config")
+	var list []*config.Config
+	for _, file := range files[:max(0, len(files)-1)] {
+		if file == "-" {
+			return nil, msgNestedStdin.fail()
+		}
+		cfg, err := a.parseFile(c, file)
+		if err != nil {
+			return nil, err
+		}
+		if err := cfg.Finish(); err != nil {
+			return nil, badConfig(c, err)
+		}
+		if c.Bool("strict") {
+			if err := cfg.Strict(); err != nil {
+				return nil, badConfig(c, err)
+			}
+		}
+		list = append(list, cfg)
+	}
+	return list, nil
+}
+
 func badConfig(c *cli.Context, err error) error {
 	return msgBadConfig.because(err, checkCommand(c))
 }
@@ -69,8 +95,12 @@ func (a *adit) parse(c *cli.Context, content string) (*config.Config, error) {
 	files, path := c.StringSlice("config"), "adit "+commandPath(c)
 	env := a.getenv("ADIT_CONFIG")
 	switch {
+	case len(files) > 1 && c.IsSet("config-fd"):
+		return nil, msgTwoConfigs.fail("-c", "--config-fd", path)
+	case len(files) > 1 && c.Command.Name == "check":
+		return nil, msgCheckOne.fail()
 	case len(files) > 1:
-		return nil, msgNested.fail(len(files))
+		return a.parseFile(c, files[len(files)-1]) // the others: outer
 	case len(files) == 1 && c.IsSet("config-fd"):
 		return nil, msgTwoConfigs.fail("-c", "--config-fd", path)
 	case c.IsSet("config-fd"):

@@ -31,6 +31,9 @@ func (a *adit) start(c *cli.Context, argv []string) error {
 	if o.Config, err = a.load(c); err != nil {
 		return err
 	}
+	if o.Outer, err = a.outer(c); err != nil {
+		return err
+	}
 	if o.Argv = argv; len(argv) == 0 {
 		return msgNoCMD.fail()
 	}
