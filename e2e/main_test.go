@@ -46,10 +46,11 @@ func outside(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	binary := os.Getenv(aditVar)
-	if binary == "" {
+	binary, err := filepath.Abs(os.Getenv(aditVar))
+	if os.Getenv(aditVar) == "" {
 		binary = filepath.Join(dir, "adit")
-		if err := build(binary, "adit/cmd/adit", "-tags", "urfave_cli_no_docs"); err != nil {
+		// As the Makefile does.
+		if err := build(binary, "adit/cmd/adit", "-tags", "urfave_cli_no_docs", "-ldflags", "-s -w -E adit_entry"); err != nil {
 			fmt.Fprintln(os.Stderr, "e2e: build adit:", err)
 			return 1
 		}

@@ -32,7 +32,7 @@ func TestWhatCannotWorkSaysSo(t *testing.T) {
 		{"a name that does not resolve", conf{endpoint: "nowhere.test:51820"}.text(w), []string{"--wait-timeout", "1s"}, 125, []string{"nowhere.test"}},
 		{"a malformed key", conf{private: private[:20]}.text(w), nil, 125, []string{":2: ", "PrivateKey"}},
 		{"no peer", "[Interface]\nPrivateKey = " + private + "\nAddress = 10.9.0.2\n", nil, 125, []string{"Peer"}},
-		{"an empty file", "", nil, 125, []string{"[Interface]"}},
+		{"an empty file", "", nil, 125, []string{"empty"}},
 		{"a bad prefix", conf{allowed: "10.0.0.0/33"}.text(w), nil, 125, []string{"AllowedIPs", "10.0.0.0/33"}},
 		{"AmneziaWG", conf{iface: "Jc = 4"}.text(w), nil, 125, []string{"Jc"}},
 		{"an unknown option", conf{}.text(w), []string{"--no-such-option"}, 125, []string{"no-such-option"}},

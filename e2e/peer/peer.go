@@ -51,11 +51,9 @@ func serve(name string, requests io.Reader, answers io.Writer) error {
 		return err
 	}
 	// Not device.NewLogger: that one writes to standard output.
-	log := &device.Logger{
-		Verbosef: device.DiscardLogf,
-		Errorf:   func(format string, args ...any) { fmt.Fprintf(os.Stderr, role+": "+format+"\n", args...) },
-	}
+	log := &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf}
 	if os.Getenv("ADIT_E2E_DEBUG") != "" {
+		log.Errorf = func(format string, args ...any) { fmt.Fprintf(os.Stderr, role+": "+format+"\n", args...) }
 		log.Verbosef = log.Errorf
 	}
 	dev := device.NewDevice(t, conn.NewDefaultBind(), log)
