@@ -17,7 +17,7 @@ const (
 	ringBlock = 1 << 20
 	ringFrame = 17 * 4096 // a packet of 64 KiB with all headers, in whole pages
 	perBlock  = ringBlock / ringFrame
-	ringLen   = 8 << 20
+	ringLen   = 16 << 20 // 240 packets of whatever size: the SYNs of 200 connections at once
 	frames    = ringLen / ringBlock * perBlock
 )
 
