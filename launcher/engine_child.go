@@ -14,12 +14,13 @@ import (
 type child struct {
 	report func(report)
 
-	mu      sync.Mutex     // guards what follows
-	pid     int            // the process that is or becomes the command; 0 before
-	running bool           // it has become the command
-	keeper  int            // the keeper of /etc, 0 if there is none
-	ends    map[int]report // how those children ended that may prove to be the command
-	reaped  sync.Cond      // ends has grown; its lock is mu
+	mu      sync.Mutex       // guards what follows
+	pid     int              // the process that is or becomes the command; 0 before
+	running bool             // it has become the command
+	pending []syscall.Signal // came before we knew that; delivered then
+	keeper  int              // the keeper of /etc, 0 if there is none
+	ends    map[int]report   // how those children ended that may prove to be the command
+	reaped  sync.Cond        // ends has grown; its lock is mu
 }
 
 func newChild(f func(report)) *child {
@@ -48,11 +49,16 @@ func (c *child) takeOver(pid int) {
 	c.pid = pid
 }
 
-// started says that the process has become the command: signals reach it now.
+// started says that the process has become the command: signals reach it now,
+// and those that came between its first words and our hearing of it.
 func (c *child) started() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.running = true
+	for _, sig := range c.pending {
+		c.send(sig)
+	}
+	c.pending = nil
 	return c.pid
 }
 
@@ -140,17 +146,25 @@ func (c *child) endKeeper() {
 	}
 }
 
-// signal sends sig to the command and reports whether it runs.
+// signal sends sig to the command and reports whether it runs. If it does not
+// yet, sig is kept for it.
 func (c *child) signal(sig syscall.Signal) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.running {
+		c.pending = append(c.pending, sig)
 		return false
 	}
-	if _, ended := c.ends[c.pid]; !ended { // until then its pid is not another's
+	c.send(sig)
+	return true
+}
+
+// send sends sig to the command unless it has ended: then its pid may be
+// another's. c.mu must be held.
+func (c *child) send(sig syscall.Signal) {
+	if _, ended := c.ends[c.pid]; !ended {
 		unix.Kill(c.pid, sig)
 	}
-	return true
 }
 
 // end ends the command and all that it has left: TERM, and KILL to what is
@@ -173,7 +187,11 @@ func (c *child) hasEnded() bool {
 }
 
 func (c *child) toAll(sig syscall.Signal) {
-	c.signal(sig)
+	c.mu.Lock()
+	if c.running {
+		c.send(sig)
+	}
+	c.mu.Unlock()
 	for _, pid := range strangers() {
 		unix.Kill(pid, sig)
 	}

@@ -1,6 +1,8 @@
 package launcher
 
 import (
+	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -71,5 +73,28 @@ func TestDaemonsOfACommandThatEndedAreLeftAlone(t *testing.T) {
 	c.changed(20, exited(0))
 	if !c.hasEnded() {
 		t.Error("the end was not noticed")
+	}
+}
+
+// A command can say that it is ready, and be sent a signal for it, before we
+// have heard that it began.
+func TestSignalBeforeStartIsHeardIsNotLost(t *testing.T) {
+	victim, err := os.StartProcess("/bin/sleep", []string{"sleep", "60"}, &os.ProcAttr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { victim.Kill() })
+	c := newChild(func(report) {})
+	c.takeOver(victim.Pid)
+	if c.signal(unix.SIGUSR1) {
+		t.Error("the command runs before it was said to")
+	}
+	c.started()
+	state, err := victim.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ws := state.Sys().(syscall.WaitStatus); ws.Signal() != unix.SIGUSR1 {
+		t.Errorf("it ended by %v, want SIGUSR1", ws.Signal())
 	}
 }
