@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"adit/e2e/lab"
 	"adit/e2e/oracle"
@@ -70,6 +71,31 @@ func TestOracleSeesOtherDatagramsToTheEndpoint(t *testing.T) {
 		if len(r.Leaks) != 1 || !strings.Contains(r.Leaks[0], e.String()) {
 			t.Errorf("%v: got leaks %q, want that one datagram", e, r.Leaks)
 		}
+	}
+}
+
+// What the kernel says of its own groups is innocent; a group that a program
+// joins is not.
+func TestOracleSeesAProgramThatJoinsAGroup(t *testing.T) {
+	w := enter(t)
+	need(t, "python3")
+	for _, c := range []struct{ name, script, want string }{
+		{"IPv4", "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton('239.1.2.3') + socket.inet_aton('10.77.0.2'))", "protocol 2 "},
+		{"IPv6", "s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.inet_pton(socket.AF_INET6, 'ff05::1234') + socket.if_nametoindex('eth0').to_bytes(4, 'little'))", "ICMP type 143 "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o, err := oracle.Watch(endpoints)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := startStream(t, w.plain("python3", "-c", "import socket, sys\n"+c.script+"\nsys.stdin.readline()"))
+			o.Wait(15 * time.Second) // the kernel takes up to ten to report: RFC 2236 §8.10
+			s.in.Close()
+			s.wantEnd(0)
+			if r, err := o.Stop(); err != nil || !strings.Contains(r.String(), c.want) {
+				t.Errorf("got %q (%v), want a report of membership", r.Leaks, err)
+			}
+		})
 	}
 }
 

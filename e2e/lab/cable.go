@@ -82,6 +82,9 @@ func layServer() error {
 // the kernel speak by itself (router solicitations, link-local addresses,
 // detection of duplicates) is turned off: the leak oracle wants silence.
 func layEnd(name string, addrs ...netip.Prefix) error {
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/igmpv3_unsolicited_report_interval", []byte("1"), 0); err != nil {
+		return err
+	}
 	for key, value := range map[string]string{
 		"accept_ra": "0", "router_solicitations": "0", "accept_dad": "0", "addr_gen_mode": "1",
 		"mldv1_unsolicited_report_interval": "1", "mldv2_unsolicited_report_interval": "1",

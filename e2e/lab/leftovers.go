@@ -34,7 +34,7 @@ func (l *Lab) Snapshot() Snapshot {
 			return nil
 		})
 	}
-	tmp, _ := filepath.Glob("/tmp/adit*")
+	tmp, _ := filepath.Glob("/tmp/adit-[0-9]*") // the folder of locks without a run-time folder
 	for _, path := range tmp {
 		s["file "+path] = true
 	}

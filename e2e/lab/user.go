@@ -101,14 +101,21 @@ func Look(name string) (string, error) {
 	return "", fmt.Errorf("%s: %w", name, exec.ErrNotFound)
 }
 
-// Start starts cmd without the ambient capabilities by which a lab that was not
-// built by root manages its namespaces: a new process gets those of the thread
-// that forks.
+// Start starts cmd without the ambient and inheritable capabilities by which a
+// lab that was not built by root manages its namespaces: a new process gets
+// those of the thread that forks, and the thread can do without.
 func Start(cmd *exec.Cmd) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return os.NewSyscallError("prctl", err)
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData // capabilities 0–31 and 32–63
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	// The ambient set goes with the inheritable one: capabilities(7).
+	sets[0].Inheritable, sets[1].Inheritable = 0, 0
+	if err := unix.Capset(&header, &sets[0]); err != nil {
+		return os.NewSyscallError("capset", err)
 	}
 	return cmd.Start()
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -78,6 +79,18 @@ func capture(endpoints []netip.AddrPort, own bool) (int, error) {
 		return -1, err
 	}
 	return fd, nil
+}
+
+// Wait waits until a packet that is not a datagram of the tunnel has been seen,
+// and reports whether there was one in time.
+func (o *Oracle) Wait(timeout time.Duration) bool {
+	for end := time.Now().Add(timeout); ; {
+		fds := []unix.PollFd{{Fd: int32(o.rest), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, int(time.Until(end).Milliseconds()))
+		if err != unix.EINTR {
+			return err == nil && n > 0
+		}
+	}
 }
 
 // Stop ends the capture. A packet sent before Stop was called is in the report:
