@@ -19,6 +19,7 @@
 //	names_test.go     DNS, and resolvers that must not be asked
 //	leaks_test.go     what stays closed: dead peer, other networks, the host
 //	killed_test.go    who dies when whom is killed
+//	nested_test.go    tunnels inside each other
 //	roam_test.go      a peer that restarts or moves
 //	veth_test.go      the same without /dev/net/tun
 //	refused_test.go   what cannot work, and says so
