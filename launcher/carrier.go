@@ -20,7 +20,8 @@ type carrier struct {
 	stack   *netstack.Stack
 	wg      *wg.Engine
 	end     context.CancelFunc
-	ended   chan error // capacity 1: why the engine ended
+	ended   chan struct{} // closed when the engine has ended
+	err     error         // why; to be read after ended
 	closers closers
 }
 
@@ -41,12 +42,15 @@ type underlay struct {
 // newCarrier makes the stack. capture is the device of the command's packets;
 // nil for a carrier of carriers, which has only its own.
 func newCarrier(t *tunnel, cfg *config.Config, in inside, mtu int, capture packet.Device) (*carrier, error) {
-	c := &carrier{cfg: cfg, mtu: mtu, ended: make(chan error, 1)}
+	// A stack of carriers has one socket, the next carrier's, which hears its
+	// peers even when it has been silent for long.
+	expose := netstack.Exposed{All: capture == nil}
+	c := &carrier{cfg: cfg, mtu: mtu, ended: make(chan struct{})}
 	var err error
 	c.stack, err = netstack.New(netstack.Config{
 		Addresses: in.addresses, Routes: in.routes,
 		DNS: cfg.DNS, Search: cfg.DNSSearch,
-		MTU: mtu, Capture: capture, Room: wg.Room(mtu), Logger: t.e.log,
+		MTU: mtu, Capture: capture, Expose: expose, Room: wg.Room(mtu), Logger: t.e.log,
 	})
 	if err != nil {
 		return nil, failed(err)
@@ -75,9 +79,16 @@ func (c *carrier) start(under *underlay, lock *keyLock, t *tunnel) error {
 	lock.settle()
 	ctx, cancel := context.WithCancel(context.Background())
 	c.end = cancel
-	go func() { c.ended <- c.wg.Run(ctx) }()
+	go func() {
+		defer close(c.ended)
+		c.err = c.wg.Run(ctx)
+	}()
 	if under.watch != nil {
-		go under.watch(ctx, c.wg.NetworkChanged)
+		go func() {
+			if err := under.watch(ctx, c.wg.NetworkChanged); err != nil {
+				t.e.log.Warn("changes of the host's network go unnoticed", "err", err)
+			}
+		}()
 	}
 	return nil
 }

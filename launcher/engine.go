@@ -182,35 +182,65 @@ func (e *engine) run() error {
 	e.child.watch(e.stage.pid)
 	defer e.stage.close()
 
-	t, err := openTunnel(ctx, e, locks)
-	if err != nil {
-		e.stage.kill()
-		return firstCause(ctx, err)
+	t, pid, err := e.begin(ctx, locks)
+	if t != nil {
+		e.exit.add(t)
 	}
-	e.exit.add(t)
-	if err := t.waitReady(ctx); err != nil {
-		e.stage.kill()
-		return firstCause(ctx, err)
-	}
-	e.report(report{Event: eventReady})
-	pid, err := e.stage.release(e.child)
 	if err != nil {
-		e.stage.kill()
-		return firstCause(ctx, err)
+		e.child.kill()
+		return e.firstCause(err)
 	}
 	e.report(report{Event: eventStarted, PID: pid})
+	running, ended := context.WithCancel(context.Background())
+	go e.mindFailure(running, t)
 	end := e.child.wait()
+	ended()
 	e.child.endKeeper()
 	e.nameLeftovers()
 	e.report(end)
 	return nil
 }
 
-// firstCause returns why ctx was ended, if it was, else err: what fails after
-// an abort fails because of it.
-func firstCause(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
+// begin opens the tunnel, waits until it can be used and starts the command,
+// whose pid it returns. The tunnel, if not nil, is to be closed in any case.
+func (e *engine) begin(ctx context.Context, locks []*keyLock) (*tunnel, int, error) {
+	t, err := openTunnel(ctx, e, locks)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := t.waitReady(ctx); err != nil {
+		return t, 0, err
+	}
+	if ctx.Err() != nil {
+		return t, 0, context.Cause(ctx)
+	}
+	e.report(report{Event: eventReady})
+	pid, err := e.stage.release(e.child)
+	return t, pid, err
+}
+
+// mindFailure ends the command when the tunnel under it has failed for good,
+// which a tunnel that is only down never does. It returns when ctx ends.
+func (e *engine) mindFailure(ctx context.Context, t *tunnel) {
+	if err := t.failure(ctx); err != nil {
+		e.report(report{Event: eventDown, Text: err.Error()})
+		e.warn(warnFailed + err.Error())
+		e.child.end(e.l.StopTimeout)
+	}
+}
+
+// firstCause returns why the start was given up, if it was, else err: what
+// fails after an abort fails because of it. The terminal's Ctrl-C reaches the
+// stage by itself, and that it is gone may be seen here before the front says
+// why.
+func (e *engine) firstCause(err error) error {
+	if cause := context.Cause(e.starting); cause != nil {
 		return cause
+	}
+	if errors.Is(err, errStageGone) {
+		if sig := e.child.fate(); sig != 0 && sig != unix.SIGKILL {
+			return abort{sig}
+		}
 	}
 	return err
 }

@@ -18,7 +18,7 @@ type child struct {
 	pid     int              // the process that is or becomes the command; 0 before
 	running bool             // it has become the command
 	pending []syscall.Signal // came before we knew that; delivered then
-	keeper  int              // the keeper of /etc, 0 if there is none
+	keeper  int              // the keeper, 0 before
 	ends    map[int]report   // how those children ended that may prove to be the command
 	reaped  sync.Cond        // ends has grown; its lock is mu
 }
@@ -56,7 +56,7 @@ func (c *child) started() int {
 	defer c.mu.Unlock()
 	c.running = true
 	for _, sig := range c.pending {
-		c.send(sig)
+		c.deliver(sig)
 	}
 	c.pending = nil
 	return c.pid
@@ -90,7 +90,6 @@ func (c *child) changed(pid int, ws unix.WaitStatus) {
 	case ws.Continued():
 		// The front follows, whoever continued the command.
 		unix.Kill(os.Getppid(), unix.SIGCONT)
-		c.report(report{Event: eventContinued, PID: pid})
 	}
 }
 
@@ -128,7 +127,7 @@ func (c *child) waitFor(pid int) report {
 	}
 }
 
-// keep says that pid is the keeper of /etc; 0 says nothing.
+// keep says that pid is the keeper; 0 says nothing.
 func (c *child) keep(pid int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,11 +138,14 @@ func (c *child) keep(pid int) {
 func (c *child) endKeeper() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.keeper != 0 {
+	if c.keeper == 0 {
+		return
+	}
+	if _, ended := c.ends[c.keeper]; !ended {
 		unix.Kill(c.keeper, unix.SIGKILL)
 		c.waitFor(c.keeper)
-		c.keeper = 0
 	}
+	c.keeper = 0
 }
 
 // signal sends sig to the command and reports whether it runs. If it does not
@@ -155,13 +157,13 @@ func (c *child) signal(sig syscall.Signal) bool {
 		c.pending = append(c.pending, sig)
 		return false
 	}
-	c.send(sig)
+	c.deliver(sig)
 	return true
 }
 
-// send sends sig to the command unless it has ended: then its pid may be
+// deliver sends sig to the command unless it has ended: then its pid may be
 // another's. c.mu must be held.
-func (c *child) send(sig syscall.Signal) {
+func (c *child) deliver(sig syscall.Signal) {
 	if _, ended := c.ends[c.pid]; !ended {
 		unix.Kill(c.pid, sig)
 	}
@@ -179,6 +181,24 @@ func (c *child) end(timeout time.Duration) {
 	time.AfterFunc(timeout, func() { c.toAll(unix.SIGKILL) })
 }
 
+// kill ends the process that was to become the command.
+func (c *child) kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pid != 0 {
+		c.deliver(unix.SIGKILL)
+	}
+}
+
+// fate returns the signal that has ended the process that was to become the
+// command, 0 if none has. It waits for the end: call it when the process is
+// known to be gone.
+func (c *child) fate() syscall.Signal {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waitFor(c.pid).Signal
+}
+
 func (c *child) hasEnded() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -186,12 +206,9 @@ func (c *child) hasEnded() bool {
 	return c.running && ended
 }
 
+// toAll sends sig to the command and what it has left. They are all children of
+// the engine, which has the orphans as their subreaper.
 func (c *child) toAll(sig syscall.Signal) {
-	c.mu.Lock()
-	if c.running {
-		c.send(sig)
-	}
-	c.mu.Unlock()
 	for _, pid := range strangers() {
 		unix.Kill(pid, sig)
 	}

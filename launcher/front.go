@@ -61,6 +61,8 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	// Our own words may be written from the background as well; the engine,
 	// started before, does not inherit this.
 	signal.Ignore(unix.SIGTTOU)
+	// And nobody may read them any more, while the command goes on.
+	signal.Ignore(unix.SIGPIPE)
 	stop := context.AfterFunc(ctx, func() { f.order(order{Signal: unix.SIGINT}) })
 	defer stop()
 	go f.passSignals(signals)

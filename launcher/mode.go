@@ -56,7 +56,7 @@ type ModeReport struct {
 	Mode   string   // its name
 	Covers string   // what of a program's traffic it carries
 	Works  bool     // by a real attempt
-	Detail string   // how: "tun", or "veth: /dev/net/tun: permission denied"
+	Detail string   // how: "TUN", or "veth pair (no TUN: …)"
 	Reason string   // why not, naming the layer that said no
 	Hints  []string // what to type
 }

@@ -30,65 +30,68 @@ func overhead(remote netip.Addr) int {
 }
 
 // chooseMTU returns the MTU of a carrier: what its configuration says, else
-// what the way to the endpoint leaves. For that the endpoints' names have to be
-// resolved; a name that does not resolve yet is tried again within the time
-// that the command waits for its tunnel.
+// what the way to the endpoints leaves.
 func (t *tunnel) chooseMTU(ctx context.Context, cfg *config.Config, under *underlay, in inside) (int, error) {
-	if t.cfg.Options.Wait.Kind == config.WaitNone && cfg.MTU != 0 {
-		return cfg.MTU, nil
-	}
-	deadline := t.start.Add(t.timeout)
-	path := 0
-	for _, p := range cfg.Peers {
-		if p.Endpoint.Port == 0 {
-			continue
-		}
-		addrs, err := t.resolve(ctx, under, p.Endpoint, deadline)
-		if err != nil {
-			return 0, err
-		}
-		for _, a := range addrs {
-			if m := under.room(netip.AddrPortFrom(a, p.Endpoint.Port)); m > 0 && (path == 0 || m < path) {
-				path = m
-			}
-		}
+	remotes, err := t.remotes(ctx, cfg, under)
+	if err != nil {
+		return 0, err
 	}
 	if cfg.MTU != 0 {
 		return cfg.MTU, nil
+	}
+	mtu := defaultMTU
+	for _, r := range remotes {
+		if room := under.room(r); room > 0 {
+			mtu = min(mtu, room)
+		}
 	}
 	floor := minMTU4
 	if containsFamily(in.addresses, netip.Addr.Is6) {
 		floor = minMTU6
 	}
-	if path == 0 {
-		path = defaultMTU
-	}
-	return max(floor, min(path, defaultMTU)), nil
+	return max(floor, mtu), nil
 }
 
-// resolve returns the addresses of an endpoint. What fails for a while, as
-// names do when the network has just come up, is tried again until deadline.
-func (t *tunnel) resolve(ctx context.Context, under *underlay, ep config.Endpoint, deadline time.Time) ([]netip.Addr, error) {
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+// remotes returns the addresses of the peers' endpoints, as far as they resolve.
+// When none does, as when the network has just come up, all are tried again
+// within the time that the command waits for its tunnel; with --wait none once.
+func (t *tunnel) remotes(ctx context.Context, cfg *config.Config, under *underlay) ([]netip.AddrPort, error) {
+	ctx, cancel := context.WithDeadline(ctx, t.start.Add(t.timeout))
 	defer cancel()
-	said := false
-	for {
-		addrs, err := under.resolve(ctx, ep.Host)
-		if err == nil {
-			return addrs, nil
+	for said := false; ; {
+		var list []netip.AddrPort
+		var last error
+		var failing config.Endpoint
+		for _, p := range cfg.Peers {
+			if p.Endpoint.Port == 0 {
+				continue
+			}
+			addrs, err := under.resolve(ctx, p.Endpoint.Host)
+			if err != nil {
+				t.e.log.Debug("the endpoint does not resolve yet", "endpoint", p.Endpoint.Host, "err", err)
+				last, failing = err, p.Endpoint
+			}
+			for _, a := range addrs {
+				list = append(list, netip.AddrPortFrom(a, p.Endpoint.Port))
+			}
 		}
-		t.e.log.Debug("the endpoint does not resolve yet", "endpoint", ep.Host, "err", err)
+		if last == nil || len(list) > 0 || t.cfg.Options.Wait.Kind == config.WaitNone {
+			return list, nil
+		}
 		if !said {
 			said = true
-			t.e.report(report{Event: eventWaiting, Text: "waiting for the address of " + ep.Host})
+			t.e.report(report{Event: eventWaiting, Text: "waiting for the address of " + failing.Host})
 		}
 		select {
 		case <-ctx.Done():
 			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
 				return nil, cause
 			}
-			return nil, errUnresolved(ep, err)
-		case <-time.After(500 * time.Millisecond):
+			return nil, errUnresolved(failing, last)
+		case <-time.After(resolvePause):
 		}
 	}
 }
+
+// resolvePause is the time between two attempts to resolve the endpoints.
+const resolvePause = 500 * time.Millisecond

@@ -20,7 +20,7 @@ func probeNamespace(ctx context.Context) (string, error) {
 	}
 	defer unix.Wait4(s.pid, nil, 0, nil)
 	defer s.close()
-	stop := context.AfterFunc(ctx, s.kill)
+	stop := context.AfterFunc(ctx, func() { unix.Kill(s.pid, unix.SIGKILL) })
 	defer stop()
 	m := mappingFor(false)
 	r, files, err := s.furnish(&stageConfig{

@@ -84,13 +84,16 @@ func procStat(pid int) (name string, state byte, parent int, ok bool) {
 
 // openDescriptors returns the numbers of this process's open descriptors from 3
 // on that are not close-on-exec, and so came from the caller.
-func openDescriptors() []int {
+func openDescriptors() ([]int, error) {
 	dir, err := os.Open("/proc/self/fd")
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
 	var fds []int
 	for _, name := range names {
 		fd, err := strconv.Atoi(name)
@@ -102,13 +105,15 @@ func openDescriptors() []int {
 			fds = append(fds, fd)
 		}
 	}
-	return fds
+	return fds, nil
 }
 
 // closeInherited closes the caller's descriptors from 3 on, but for keep. Ours
-// are close-on-exec, which tells them apart.
+// are close-on-exec, which tells them apart. What cannot be found stays open: for
+// those who only should not hold on to a pipe.
 func closeInherited(keep int) {
-	for _, fd := range openDescriptors() {
+	fds, _ := openDescriptors()
+	for _, fd := range fds {
 		if fd != keep {
 			unix.Close(fd)
 		}

@@ -24,8 +24,8 @@ import (
 //  3. furnish the network: lo, the device, addresses, routes
 //  4. furnish the file system: /etc, masks over resolver sockets
 //  5. hand the device and the DNS sockets to the engine
-//  6. where the command is uid 0: start the inner stage and leave the rest to it;
-//     for the system's root, start the keeper of /etc as well
+//  6. start the keeper; where the command is uid 0, start the inner stage and leave
+//     the rest to it
 //  7. wait for the engine's word
 //  8. close what the command must not inherit, forbid AF_VSOCK, drop everything
 //  9. execve
@@ -115,10 +115,8 @@ func stageRun(sock *seqpacket, argv []string) error {
 			return step("start the inner namespace", err)
 		}
 	}
-	if c.KeepEtc {
-		if report.Keeper, err = startKeeper(&c); err != nil {
-			return step("start the keeper of /etc", err)
-		}
+	if report.Keeper, err = startKeeper(&c); err != nil {
+		return step("start the keeper", err)
 	}
 	if err := sock.send(report, fds...); err != nil {
 		return step("hand over the device", err)
@@ -139,7 +137,9 @@ func becomeCommand(sock *seqpacket, c *stageConfig, argv []string) error {
 	if _, err := sock.receive(&word); err != nil || word != wordGo {
 		return step("wait for the tunnel", errors.Join(err, errStageGone))
 	}
-	closeSockets()
+	if err := closeSockets(); err != nil {
+		return step("close the caller's sockets", err)
+	}
 	if err := forbidVsock(); err != nil {
 		return step("forbid AF_VSOCK", err)
 	}

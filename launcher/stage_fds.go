@@ -13,12 +13,17 @@ import (
 // but unix, network devices, namespaces, and io_uring instances, which make
 // sockets. Everything else is the command's: pipes of <(…), a make jobserver, the
 // unix sockets of socket activation.
-func closeSockets() {
-	for _, fd := range openDescriptors() {
+func closeSockets() error {
+	fds, err := openDescriptors()
+	if err != nil {
+		return err
+	}
+	for _, fd := range fds {
 		if leadsOut(fd) {
 			unix.Close(fd)
 		}
 	}
+	return nil
 }
 
 // leadsOut reports whether fd is a way to another network.

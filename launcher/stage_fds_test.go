@@ -49,7 +49,15 @@ func TestOnlyWaysOutAreClosed(t *testing.T) {
 // What the runtime and the library open is close-on-exec; only that way can it
 // be told from what the caller left open for the command.
 func TestOurOwnDescriptorsAreNotTheCallers(t *testing.T) {
-	before := len(openDescriptors())
+	count := func() int {
+		t.Helper()
+		fds, err := openDescriptors()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	before := count()
 	f, err := os.Open("/etc/passwd")
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +68,7 @@ func TestOurOwnDescriptorsAreNotTheCallers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if after := len(openDescriptors()); after != before {
+	if after := count(); after != before {
 		t.Errorf("%d of our own descriptors are taken for the caller's", after-before)
 	}
 	fd, err := unix.Dup(int(f.Fd()))
@@ -68,7 +76,7 @@ func TestOurOwnDescriptorsAreNotTheCallers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if after := len(openDescriptors()); after != before+1 {
+	if after := count(); after != before+1 {
 		t.Errorf("an inherited descriptor was not seen: got %d, want %d", after, before+1)
 	}
 }

@@ -13,7 +13,8 @@ import (
 // its modules ask a resolver daemon of the host: nscd, systemd-resolved by
 // varlink, avahi. Unix sockets of the file system do not care about network
 // namespaces, so these would be ways out for names. The directories are masked,
-// not the sockets: a daemon that starts again makes a new socket.
+// not the sockets: a daemon that starts again makes a new socket. One that makes
+// its directory anew as well is the keeper's business.
 var resolverDirs = []string{
 	"/run/nscd", "/run/systemd/resolve", "/run/avahi-daemon", "/run/nsncd",
 	"/var/run/nscd", "/var/run/avahi-daemon", "/var/db/nscd", "/var/cache/nscd",
@@ -36,15 +37,19 @@ func furnishFiles(c *stageConfig, r *stageReport) error {
 		if err := bindEtc(files); err != nil {
 			return step("bind the resolver's files over those of /etc", err)
 		}
-		// Shared with the namespace inside, as its master: keepEtc.
-		return step("share the mounts", unix.Mount("none", "/", "", unix.MS_REC|unix.MS_SHARED, ""))
-	}
-	files = append(files, sshConfigs()...)
-	how, err := furnishEtc(files)
-	if how != "" {
+	} else {
+		how, err := furnishEtc(append(files, sshConfigs()...))
+		if err != nil {
+			return step("furnish /etc", err)
+		}
 		r.Notes = append(r.Notes, "/etc: "+how)
 	}
-	return step("furnish /etc", err)
+	if !c.Inner {
+		return nil
+	}
+	// Shared with the namespace inside, as its master, so that what the keeper
+	// mounts appears there.
+	return step("share the mounts", unix.Mount("none", "/", "", unix.MS_REC|unix.MS_SHARED, ""))
 }
 
 // mask puts a read-only directory over dir, if there is one. A link is followed:
@@ -56,7 +61,8 @@ func mask(dir, resolvConf string) error {
 		return nil
 	}
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, "mode=0755,size=64k"); err != nil {
+	options := fmt.Sprintf("mode=0755,size=%d", maskSize)
+	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, options); err != nil {
 		return os.NewSyscallError("mount", err)
 	}
 	if strings.HasSuffix(dir, "/resolve") {
@@ -65,7 +71,19 @@ func mask(dir, resolvConf string) error {
 			return err
 		}
 	}
-	return os.NewSyscallError("remount", unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY|flags, "mode=0755,size=64k"))
+	return os.NewSyscallError("remount", unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY|flags, options))
+}
+
+// maskSize is the size in bytes of a mask's tmpfs, by which it is known.
+const maskSize = 64 << 10
+
+// masked reports whether there is nothing at dir but a mask of ours.
+func masked(dir string) bool {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return true // nothing there
+	}
+	return st.Type == unix.TMPFS_MAGIC && st.Flags&unix.ST_RDONLY != 0 && st.Blocks*uint64(st.Bsize) == maskSize
 }
 
 // An etcFile is a file that stands in /etc inside the namespace.

@@ -169,7 +169,4 @@ func execFailure(r *stageReport) error {
 	}
 }
 
-// kill ends the stage before it has become the command.
-func (s *stage) kill() { unix.Kill(s.pid, unix.SIGKILL) }
-
 func (s *stage) close() { s.sock.close() }

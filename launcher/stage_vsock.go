@@ -1,6 +1,8 @@
 package launcher
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"unsafe"
@@ -19,17 +21,19 @@ import (
 // socketcall of 32-bit x86 programs. x32 has its own numbers and is refused
 // altogether: hardly a kernel has it.
 func forbidVsock() error {
-	filter := vsockFilter(runtime.GOARCH, vsockExists())
+	exists := vsockExists()
+	filter := vsockFilter(runtime.GOARCH, exists)
 	if filter == nil {
+		if exists {
+			return fmt.Errorf("no filter is known for %s: %w", runtime.GOARCH, errors.ErrUnsupported)
+		}
 		return nil
 	}
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog)))
 	runtime.KeepAlive(filter)
-	if errno == unix.ENOSYS || errno == unix.EINVAL { // a kernel without seccomp filters
-		if !vsockExists() {
-			return nil
-		}
+	if (errno == unix.ENOSYS || errno == unix.EINVAL) && !exists { // no seccomp, and no need
+		return nil
 	}
 	if errno != 0 {
 		return os.NewSyscallError("seccomp", errno)

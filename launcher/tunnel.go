@@ -163,7 +163,7 @@ func (t *tunnel) stageConfig(in inside, mtu int) *stageConfig {
 	c := &stageConfig{
 		Addresses: in.addresses, Routes: in.routes, MTU: mtu,
 		Search: t.cfg.DNSSearch, Inner: m.inner, KeepEtc: m.whole,
-		Ignored: t.e.l.Ignored, PGID: t.e.l.PGID,
+		Ignored: t.e.l.Ignored,
 	}
 	if len(c.Routes) > maxRoutes {
 		c.Routes = nil
@@ -218,9 +218,8 @@ func (t *tunnel) waitFor(ctx context.Context, c *carrier) error {
 	ready := make(chan error, 1)
 	go func() { ready <- t.ready(ctx, c) }()
 	select {
-	case err := <-c.ended:
-		c.ended <- err // for Close
-		return doing("run the tunnel", err)
+	case <-c.ended:
+		return doing("run the tunnel", c.err)
 	case err := <-ready:
 		if errors.Is(err, context.DeadlineExceeded) {
 			return t.notReady(c, endpoints)
@@ -247,6 +246,27 @@ func (t *tunnel) ready(ctx context.Context, c *carrier) error {
 			return ctx.Err()
 		case <-time.After(200 * time.Millisecond):
 		}
+	}
+}
+
+// failure waits until one of the carriers ends by itself, which only a fatal
+// error makes it do, and returns that. It returns nil if ctx ends before.
+func (t *tunnel) failure(ctx context.Context) error {
+	failed := make(chan error, len(t.carriers)) // room for the word of each
+	for _, c := range t.carriers {
+		go func() {
+			select {
+			case <-c.ended:
+				failed <- c.err
+			case <-ctx.Done():
+			}
+		}()
+	}
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return nil
 	}
 }
 
@@ -296,7 +316,7 @@ func (t *tunnel) serveName(c *carrier, kind string, f *os.File) error {
 			return err
 		}
 		c.closers.add(l)
-		go c.answer(nil, l)
+		go t.answer(c, nil, l)
 		return nil
 	}
 	pc, err := net.FilePacketConn(f)
@@ -304,13 +324,19 @@ func (t *tunnel) serveName(c *carrier, kind string, f *os.File) error {
 		return err
 	}
 	c.closers.add(pc)
-	go c.answer(pc, nil)
+	go t.answer(c, pc, nil)
 	return nil
 }
 
 // answer answers the questions on a socket until it is closed: by the tunnel's
 // nameservers or, with --dns host and only then, by the host's own, outside of
 // the tunnel.
+func (t *tunnel) answer(c *carrier, udp net.PacketConn, tcp net.Listener) {
+	if err := c.answer(udp, tcp); err != nil && !errors.Is(err, net.ErrClosed) {
+		t.e.log.Warn("names are no longer answered on a loopback address", "err", err)
+	}
+}
+
 func (c *carrier) answer(udp net.PacketConn, tcp net.Listener) error {
 	ctx := context.Background()
 	if c.cfg.Options.DNSMode != config.DNSHost {

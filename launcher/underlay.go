@@ -24,9 +24,6 @@ func (t *tunnel) hostUnderlay(listenPort uint16) *underlay {
 			if err != nil {
 				return nil, err
 			}
-			if listenPort != 0 && udp.LocalPort() != listenPort {
-				t.e.log.Info("the port is taken, another one is used", "port", listenPort, "used", udp.LocalPort())
-			}
 			transport, err := t.captureOuter(udp)
 			if err != nil {
 				udp.Close()

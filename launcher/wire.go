@@ -108,13 +108,12 @@ func (l *launch) argv() []string {
 
 // A report is one message from the engine to the front.
 type report struct {
-	Event   string         // see the event constants
-	Text    string         `json:",omitempty"`
-	Code    int            `json:",omitempty"`
-	Signal  syscall.Signal `json:",omitempty"`
-	PID     int            `json:",omitempty"`
-	Hints   []string       `json:",omitempty"`
-	Started bool           `json:",omitempty"` // eventFailed: the command was running
+	Event  string         // see the event constants
+	Text   string         `json:",omitempty"`
+	Code   int            `json:",omitempty"`
+	Signal syscall.Signal `json:",omitempty"`
+	PID    int            `json:",omitempty"`
+	Hints  []string       `json:",omitempty"`
 }
 
 const (
@@ -125,10 +124,9 @@ const (
 	eventReady     = "ready"     // the command may start
 	eventStarted   = "started"   // PID
 	eventStopped   = "stopped"   // Signal
-	eventContinued = "continued"
-	eventExit      = "exit"    // Code or Signal
-	eventFailed    = "failed"  // Code, Text, Hints
-	eventWarning   = "warning" // Text
+	eventExit      = "exit"      // Code or Signal
+	eventFailed    = "failed"    // Code, Text, Hints
+	eventWarning   = "warning"   // Text
 )
 
 // An order is one message from the front to the engine, after the launch.
@@ -148,7 +146,6 @@ type stageConfig struct {
 	Inner     bool // the command is uid 0: a second user namespace goes around it
 	KeepEtc   bool // writes to /etc must last: bind files instead of an overlay
 	Ignored   uint64
-	PGID      int
 }
 
 // A stageReport is what the stage answers: first how the namespaces came out,
@@ -159,14 +156,14 @@ type stageReport struct {
 	Sockets []string // the addresses of the DNS sockets that follow the device
 	Notes   []string // for the log
 	PID     int      // of the process that becomes the command, when it is another
-	Keeper  int      // pid of the keeper of /etc, if there is one
+	Keeper  int      // pid of the keeper
 	Step    string   // what failed
 	Errno   syscall.Errno
 	Text    string
 }
 
 // errStageGone is returned by receive when the other end has been closed.
-var errStageGone = errors.New("the stage ended")
+var errStageGone = errors.New("the process that was to become it has ended")
 
 // A seqpacket is one end of a SOCK_SEQPACKET pair, over which JSON messages
 // travel with descriptors beside them.

@@ -52,7 +52,7 @@ func errEngineLost() *Error {
 }
 
 func errStageLost() *Error {
-	return failed(errors.New("start the command: the process that was to become it ended before"))
+	return doing("start the command", errStageGone)
 }
 
 func errKeyInUse(public wg.PublicKey) *Error {
@@ -104,5 +104,8 @@ func errNotAccepted(addr, endpoints string, timeout time.Duration) *Error {
 func warnSocket(fd int) string {
 	return fmt.Sprintf("descriptor %d is a socket of the host's network: what the command does with it is outside of the tunnel", fd)
 }
+
+// warnFailed is followed by the reason.
+const warnFailed = "the tunnel has failed and the command is ended: "
 
 const warnLeftovers = "these processes of the command still run and lose their network:"

@@ -57,6 +57,7 @@ func TestEveryMessage(t *testing.T) {
 	}
 	fmt.Fprintf(&b, "adit: warning: %s\n", warnSocket(0))
 	fmt.Fprintf(&b, "adit: warning: %s sleep (4711)\n", warnLeftovers)
+	fmt.Fprintf(&b, "adit: warning: %s%v\n", warnFailed, unix.EBADF)
 	golden := filepath.Join("testdata", "messages.golden")
 	if *update {
 		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {

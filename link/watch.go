@@ -70,11 +70,10 @@ func watchNetwork(ctx context.Context, changed func()) error {
 				return err
 			}
 		}
+		// What cannot be listed just now counts as changed: to look once more
+		// than needed costs a handshake, to stop looking costs the tunnel.
 		after, err := snapshot()
-		if err != nil {
-			return err
-		}
-		if !maps.Equal(before, after) {
+		if err != nil || !maps.Equal(before, after) {
 			before = after
 			changed()
 		}

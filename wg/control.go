@@ -122,7 +122,12 @@ func (c *core) awaited(msg []byte) *peer {
 
 // handleResponse completes a handshake that we started (§5.4.3, §5.4.5).
 func (c *core) handleResponse(now Instant, msg []byte, way *packet.Path, out *output) {
+	// Asked again: the handshake may have been given up since control asked.
 	p := c.awaited(msg)
+	if p == nil {
+		c.drops.noSession.Add(1)
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := p.handshake

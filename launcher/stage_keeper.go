@@ -1,0 +1,147 @@
+package launcher
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// The keeper is a small process beside the command, in its namespaces and with
+// the stage's capabilities there, that renews what the host undoes. A mount goes
+// away with the directory or the file that it is on: a daemon that is started
+// again and makes its directory anew would stand unmasked in it, and so would
+// one whose directory was not there when the command started. The keeper masks
+// it within a millisecond or so, long before the daemon listens; and for the
+// system's root, whose /etc is not overlaid, it binds the resolver's files
+// again.
+//
+// The command cannot reach into it, having none of its capabilities
+// (ptrace(2)); it could kill it, as it could kill adit. The keeper ends with
+// the engine.
+
+// A keeperConfig is what the keeper is started with. It stands in its command
+// line, where everybody can read it.
+type keeperConfig struct {
+	Stage  stageConfig
+	Engine int // pid
+}
+
+// startKeeper starts the keeper as a child of the engine, not of this process:
+// the command would otherwise find a child that it has not started.
+func startKeeper(c *stageConfig) (int, error) {
+	config, err := json.Marshal(keeperConfig{
+		Stage: stageConfig{DNS: c.DNS, Search: c.Search, KeepEtc: c.KeepEtc}, Engine: os.Getppid()})
+	if err != nil {
+		return 0, err
+	}
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
+	fd := null.Fd()
+	return syscall.ForkExec("/proc/self/exe", []string{keeperName, string(config)}, &syscall.ProcAttr{
+		Env: []string{}, Files: []uintptr{fd, fd, fd},
+		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_PARENT},
+	})
+}
+
+// keeperMain is the keeper's main.
+func keeperMain(args []string) {
+	nameProcess(keeperName)
+	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	unix.Umask(0o022)
+	closeInherited(-1)
+	var c keeperConfig
+	if len(args) == 1 && json.Unmarshal([]byte(args[0]), &c) == nil {
+		k := keeper{files: etcFiles(&c.Stage), bind: c.Stage.KeepEtc}
+		k.run(c.Engine)
+	}
+	os.Exit(0)
+}
+
+type keeper struct {
+	files   []etcFile
+	bind    bool // the files are bound over those of /etc
+	changes int  // inotify descriptor
+}
+
+// run renews what is undone until process engine ends.
+func (k *keeper) run(engine int) {
+	end, err := unix.PidfdOpen(engine, 0)
+	if err != nil {
+		return
+	}
+	if k.changes, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err != nil {
+		return
+	}
+	poll := []unix.PollFd{{Fd: int32(end), Events: unix.POLLIN}, {Fd: int32(k.changes), Events: unix.POLLIN}}
+	for {
+		// Watch first, then look: what comes in between is seen twice.
+		k.watch()
+		k.renew()
+		if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR {
+			return
+		}
+		if poll[0].Revents != 0 {
+			return
+		}
+		k.drain()
+	}
+}
+
+// watch watches the directories in which something can be made anew. A watch
+// that is there already stays one.
+func (k *keeper) watch() {
+	for _, dir := range resolverDirs {
+		// Also the parent's parent: /run/systemd may come and go itself.
+		k.watchDir(filepath.Dir(dir))
+		k.watchDir(filepath.Dir(filepath.Dir(dir)))
+	}
+	if !k.bind {
+		return
+	}
+	for _, f := range k.files {
+		path := "/etc/" + f.path
+		k.watchDir(filepath.Dir(path))
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			k.watchDir(filepath.Dir(target))
+		}
+	}
+}
+
+func (k *keeper) watchDir(dir string) {
+	if dir != "/" {
+		unix.InotifyAddWatch(k.changes, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR)
+	}
+}
+
+// renew masks and binds what is not, or no longer.
+func (k *keeper) renew() {
+	for _, dir := range resolverDirs {
+		if !masked(dir) {
+			mask(dir, k.files[0].content)
+		}
+	}
+	if !k.bind {
+		return
+	}
+	for _, f := range k.files {
+		if b, err := os.ReadFile("/etc/" + f.path); err != nil || string(b) != f.content {
+			bindEtc([]etcFile{f})
+		}
+	}
+}
+
+// drain empties the inotify queue: what it says is found by looking.
+func (k *keeper) drain() {
+	b := make([]byte, 4096)
+	for {
+		if n, err := unix.Read(k.changes, b); err != nil || n <= 0 {
+			return
+		}
+	}
+}
