@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -144,12 +145,15 @@ func (s *stream) said() string {
 // were not read yet.
 func (s *stream) end() (code int, sig syscall.Signal, rest []string) {
 	s.t.Helper()
-	for {
-		l, ok := s.next()
-		if !ok {
-			break
+	for timeout, open := time.After(deadline), true; open; {
+		select {
+		case l, ok := <-s.lines:
+			if open = ok; ok {
+				rest = append(rest, l)
+			}
+		case <-timeout:
+			s.t.Fatalf("%v does not end; processes: %v\nstderr: %s", s.cmd.Args, lab.Descendants(os.Getpid()), s.said())
 		}
-		rest = append(rest, l)
 	}
 	s.ended = true
 	code, sig = wait(s.t, s.cmd)
