@@ -16,8 +16,10 @@
 //	contract_test.go  exit status, identity, environment, descriptors, pipes
 //	signals_test.go   signals to adit and to its group
 //	tty_test.go       Ctrl-C, Ctrl-Z, fg, window size
+//	hostile_test.go   by the back door: aliases, late daemons, keys
 //	names_test.go     DNS, and resolvers that must not be asked
 //	leaks_test.go     what stays closed: dead peer, other networks, the host
+//	stream_test.go    talking with a command that runs
 //	killed_test.go    who dies when whom is killed
 //	nested_test.go    tunnels inside each other
 //	roam_test.go      a peer that restarts or moves

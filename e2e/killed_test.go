@@ -13,7 +13,7 @@ import (
 
 // stubborn is a command that tries the network again and again, and does not end
 // for a TERM.
-const stubborn = `trap '' TERM HUP INT; echo up; while :; do "$1" dial tcp 198.51.100.1:80 0.2; "$1" dial tcp '[2001:db8:51::1]:80' 0.2; "$1" lookup web.test; done`
+const stubborn = `trap '' TERM HUP INT; exec 2>/dev/null; echo up; while :; do "$1" dial tcp 198.51.100.1:80 0.2; "$1" dial tcp '[2001:db8:51::1]:80' 0.2; "$1" lookup web.test; done`
 
 // engineOf returns the engine of an adit that runs: the front's child.
 func engineOf(t *testing.T, front int) int {

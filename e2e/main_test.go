@@ -46,8 +46,13 @@ func outside(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	binary, err := filepath.Abs(os.Getenv(aditVar))
-	if os.Getenv(aditVar) == "" {
+	binary := os.Getenv(aditVar)
+	if binary != "" {
+		if binary, err = filepath.Abs(binary); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e:", err)
+			return 1
+		}
+	} else {
 		binary = filepath.Join(dir, "adit")
 		// As the Makefile does.
 		if err := build(binary, "adit/cmd/adit", "-tags", "urfave_cli_no_docs", "-ldflags", "-s -w -E adit_entry"); err != nil {

@@ -145,7 +145,7 @@ func (s *stream) said() string {
 // were not read yet.
 func (s *stream) end() (code int, sig syscall.Signal, rest []string) {
 	s.t.Helper()
-	for timeout, open := time.After(deadline), true; open; {
+	for timeout, open := time.After(30*time.Second), true; open; {
 		select {
 		case l, ok := <-s.lines:
 			if open = ok; ok {

@@ -49,7 +49,6 @@ type world struct {
 	ssh                              *services.SSH
 	ca                               string // file, the authority of https
 	sshKey, knownHosts               string // files
-	http                             []net.Listener
 }
 
 // What each of the peer's clients is for.

@@ -40,10 +40,13 @@ func reportsKernelGroups(b []byte) bool {
 	// Records: type (1), length of auxiliary data (1), sources (2), group (16), …
 	const record = 20
 	if len(b) < record || len(b)%record != 0 {
-		return false // sources or auxiliary data: not the kernel's
+		return false
 	}
 	solicited := netip.MustParsePrefix("ff02::1:ff00:0/104")
 	for ; len(b) > 0; b = b[record:] {
+		if b[1] != 0 || b[2] != 0 || b[3] != 0 {
+			return false // auxiliary data or sources: not the kernel's
+		}
 		g := netip.AddrFrom16([16]byte(b[4:record]))
 		all := g == netip.IPv6LinkLocalAllNodes() || g == netip.IPv6LinkLocalAllRouters()
 		if !all && !solicited.Contains(g) {

@@ -1,0 +1,154 @@
+package e2e
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"adit/e2e/lab"
+
+	"golang.org/x/sys/unix"
+)
+
+// attempt is a program that connects to the unix socket that is its argument,
+// each time that it reads a line, and says OUT or held.
+const attempt = `
+import os, socket, sys
+for line in sys.stdin:
+    try:
+        socket.socket(socket.AF_UNIX).connect(line.strip())
+        print("OUT", flush=True)
+    except OSError as e:
+        print("held", e.strerror, flush=True)
+`
+
+// listenAt makes the directory of path anew, and a socket there that anybody may
+// connect to: a daemon that starts.
+func listenAt(t *testing.T, path string) {
+	t.Helper()
+	dir := filepath.Dir(path)
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(); os.RemoveAll(dir) })
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The sockets of resolver daemons, by every name that they have.
+func TestNoAliasOfAResolverSocketIsWithinReach(t *testing.T) {
+	w := enter(t)
+	need(t, "python3")
+	w.fakeResolvers(t)
+	alias := filepath.Join(w.User.Home, "alias")
+	if err := os.MkdirAll(alias, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("/run", alias, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(alias, unix.MNT_DETACH) })
+	for _, c := range []struct{ name, dir, path string }{
+		{"by its path", "/", "/run/nscd/socket"},
+		{"by the path of /var", "/", "/var/run/nscd/socket"},
+		{"by another mount of /run", "/", alias + "/nscd/socket"},
+		{"from the working directory", "/run/nscd", "socket"},
+		{"by an inherited directory", "/", "/proc/self/fd/3/nscd/socket"},
+		{"by an inherited directory, as it is", "/", "/proc/self/fd/4/socket"},
+	} {
+		for _, inside := range []bool{false, true} {
+			cmd := w.plain("python3", "-c", attempt)
+			if inside {
+				cmd = w.in(t, conf{}, "python3", "-c", attempt)
+			}
+			cmd.Dir = c.dir
+			cmd.Stdin = strings.NewReader(c.path + "\n")
+			for _, dir := range []string{"/run", "/run/nscd"} {
+				f, err := os.Open(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+			}
+			r := do(t, cmd)
+			if out := strings.Contains(r.stdout, "OUT"); out == inside {
+				t.Errorf("%s, with adit %v: %s%s", c.name, inside, r.stdout, r.stderr)
+			}
+		}
+	}
+}
+
+// A daemon that is started again makes its directory anew, and with the old one
+// the mask is gone; one that is started late finds none.
+func TestResolverThatStartsDuringTheRunIsOutOfReach(t *testing.T) {
+	w := enter(t)
+	need(t, "python3")
+	for _, root := range []bool{false, true} {
+		if root && !lab.AsRoot() {
+			continue
+		}
+		for _, path := range []string{"/run/nscd/socket", resolvedSocket, "/run/avahi-daemon/socket"} {
+			listenAt(t, path)
+		}
+		cmd := w.in(t, conf{}, "python3", "-c", attempt)
+		if root {
+			cmd = w.Root().Command(w.adit, cmd.Args[1:]...)
+		}
+		s := startStream(t, cmd)
+		try := func(when, path string) {
+			t.Helper()
+			// The keeper needs a moment; after that every attempt must fail. That
+			// it has not masked yet cannot be seen from outside but by trying.
+			held := false
+			for i := 0; i < 1000 && !held; i++ {
+				s.send(path + "\n")
+				line, _ := s.next()
+				held = strings.HasPrefix(line, "held")
+			}
+			if !held {
+				t.Errorf("%s, as root %v: %s stays within reach", when, root, path)
+			}
+			s.send(path + "\n")
+			if line, _ := s.next(); !strings.HasPrefix(line, "held") {
+				t.Errorf("%s, as root %v: %s is within reach again", when, root, path)
+			}
+		}
+		for _, path := range []string{"/run/nscd/socket", resolvedSocket, "/run/avahi-daemon/socket"} {
+			try("at first", path)
+			listenAt(t, path)
+			try("started again", path)
+		}
+		listenAt(t, "/run/nsncd/socket")
+		try("started late", "/run/nsncd/socket")
+		s.in.Close()
+		s.wantEnd(0)
+	}
+}
+
+// The kernel would ask for the name, by a helper of its own that lives outside
+// of every namespace (keyrings(7), request-key(8)).
+func TestNoNameIsAskedByAKey(t *testing.T) {
+	w := enter(t)
+	need(t, "python3")
+	const ask = `
+import ctypes, errno, platform
+libc = ctypes.CDLL(None, use_errno=True)
+nr = {"x86_64": 249, "aarch64": 218, "riscv64": 218}[platform.machine()]
+libc.syscall(nr, b"dns_resolver", b"web.test", b"", 0)
+print(errno.errorcode[ctypes.get_errno()])
+`
+	without := strings.TrimSpace(wantOK(t, w.plain("python3", "-c", ask)))
+	if without == "ENOKEY" {
+		t.Logf("without adit the kernel says ENOKEY as well: it has no helper and no such keys")
+	}
+	wantStdout(t, w.in(t, conf{}, "python3", "-c", ask), "ENOKEY\n")
+}
