@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -35,7 +36,7 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	if !slash {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
-	n, err := parseUint(bits, 1<<31)
+	n, err := parseUint(bits, math.MaxInt32)
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("%s is not a prefix: its length is not a number", quote(s))
 	}

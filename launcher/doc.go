@@ -6,7 +6,8 @@
 //
 //	shell ─► front          Run: words, tty, signals, stop and continue, exit status
 //	           └─► engine   own process group: keys, UDP socket, TUN, netstack; reaps
-//	                 └─► stage ─exec─► the command, in the front's process group
+//	                 ├─► stage ─exec─► the command, in the front's process group
+//	                 └─► keeper  in the command's namespaces: renews our mounts
 //
 // The front is what the shell sees. The engine holds everything that matters
 // and has no terminal. The stage is born in new user, network and mount
@@ -21,6 +22,7 @@
 //	engine*.go   the engine: opening the tunnel, the child's life
 //	tunnel.go    what lies between device and network; carrier.go, underlay.go: one
 //	             WireGuard tunnel of it, and what it travels over
+//	masks.go     which sockets of the host are out of sight, under each name
 //	stage*.go    inside the namespaces: links, /etc, descriptors, privileges
 //	wire.go      the messages between the three
 //	mode.go      the table of modes; probe.go and hints.go: what works, and what to type

@@ -164,7 +164,7 @@ func (e *engine) run() error {
 	ctx := e.starting
 	var locks []*keyLock
 	for _, cfg := range e.cfgs {
-		lock, err := lockKey(cfg.PrivateKey.Public())
+		lock, err := lockKey(cfg.PrivateKey)
 		if err != nil {
 			return err
 		}

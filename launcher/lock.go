@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -19,18 +20,22 @@ import (
 // A keyLock is held while a key is in use: the same key twice would make the
 // peer send now to the one and now to the other. Its file keeps the time stamp
 // of the last initiation, so that a clock that was set back does not lock us
-// out (the peer takes only later ones, whitepaper §5.1).
+// out (the peer takes only later ones, whitepaper §5.1). A code that only who has
+// the private key can make goes with it: a stamp of the far future, planted by
+// somebody else, would make the peer deaf to the key for as long.
 type keyLock struct {
-	mu sync.Mutex
-	f  *os.File
+	mu   sync.Mutex
+	f    *os.File
+	seal []byte // the key of the code
 }
 
 // timestampLen is the length of a TAI64N label.
 const timestampLen = 12
 
-// lockKey takes the lock of the key whose public part is given. The file's name
-// is a hash, so that it tells nobody who the tunnel's peer is.
-func lockKey(public wg.PublicKey) (*keyLock, error) {
+// lockKey takes the lock of a key. The file's name is a hash, so that it tells
+// nobody who the tunnel's peer is.
+func lockKey(private wg.PrivateKey) (*keyLock, error) {
+	public := private.Public()
 	dir, err := runtimeDir()
 	if err != nil {
 		return nil, failed(err)
@@ -49,12 +54,21 @@ func lockKey(public wg.PublicKey) (*keyLock, error) {
 		}
 		return nil, errKeyInUse(public)
 	}
-	return &keyLock{f: f}, nil
+	mac := hmac.New(sha256.New, []byte(private.Base64()))
+	mac.Write([]byte("adit time stamp"))
+	return &keyLock{f: f, seal: mac.Sum(nil)}, nil
 }
 
-// last returns the stored time stamp, zero if there is none.
+// last returns the stored time stamp, zero if there is none of ours.
 func (k *keyLock) last() (ts [timestampLen]byte) {
-	k.f.ReadAt(ts[:], 0)
+	var stored [timestampLen + sha256.Size]byte
+	if _, err := k.f.ReadAt(stored[:], 0); err != nil {
+		return ts
+	}
+	copy(ts[:], stored[:])
+	if !hmac.Equal(stored[timestampLen:], k.code(ts)) {
+		return [timestampLen]byte{}
+	}
 	return ts
 }
 
@@ -62,7 +76,13 @@ func (k *keyLock) last() (ts [timestampLen]byte) {
 func (k *keyLock) save(ts [timestampLen]byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.f.WriteAt(ts[:], 0)
+	k.f.WriteAt(append(ts[:], k.code(ts)...), 0)
+}
+
+func (k *keyLock) code(ts [timestampLen]byte) []byte {
+	mac := hmac.New(sha256.New, k.seal)
+	mac.Write(ts[:])
+	return mac.Sum(nil)
 }
 
 // floodGap is how far apart two initiations of one key must be: a responder

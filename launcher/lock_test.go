@@ -10,7 +10,7 @@ import (
 
 func TestTheSameKeyTwiceIsRefused(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	key, other := wg.NewPrivateKey().Public(), wg.NewPrivateKey().Public()
+	key, other := wg.NewPrivateKey(), wg.NewPrivateKey()
 	first, err := lockKey(key)
 	if err != nil {
 		t.Fatal(err)
@@ -33,6 +33,22 @@ func TestTheSameKeyTwiceIsRefused(t *testing.T) {
 	defer again.Close()
 	if got := again.last(); got != [timestampLen]byte{0x40, 11: 7} {
 		t.Errorf("the last time stamp came back as %x", got)
+	}
+}
+
+func TestPlantedTimestampIsNotUsed(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	lock, err := lockKey(wg.NewPrivateKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	lock.save([timestampLen]byte{0x40, 11: 7})
+	if _, err := lock.f.WriteAt([]byte{0x7f}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := lock.last(); got != [timestampLen]byte{} {
+		t.Errorf("a stamp that was tampered with came back: %x", got)
 	}
 }
 

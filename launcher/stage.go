@@ -27,7 +27,7 @@ import (
 //  6. start the keeper; where the command is uid 0, start the inner stage and leave
 //     the rest to it
 //  7. wait for the engine's word
-//  8. close what the command must not inherit, forbid AF_VSOCK, drop everything
+//  8. close what the command must not inherit, install the filter, drop everything
 //  9. execve
 //
 // Until 9, whatever fails is reported, and the command is not started.
@@ -137,11 +137,11 @@ func becomeCommand(sock *seqpacket, c *stageConfig, argv []string) error {
 	if _, err := sock.receive(&word); err != nil || word != wordGo {
 		return step("wait for the tunnel", errors.Join(err, errStageGone))
 	}
-	if err := closeSockets(); err != nil {
+	if err := closeWaysOut(); err != nil {
 		return step("close the caller's sockets", err)
 	}
-	if err := forbidVsock(); err != nil {
-		return step("forbid AF_VSOCK", err)
+	if err := installFilter(); err != nil {
+		return step("install the system call filter", err)
 	}
 	if !c.Inner {
 		if err := dropCapabilities(); err != nil {
@@ -177,11 +177,19 @@ func execute(argv, env []string) error {
 	return err
 }
 
-// enterAgain goes back to the working directory by its path: a mount over /etc
-// leaves who stands in it in the old one.
+// enterAgain goes back to the working directory by its path: who stands in /etc
+// or in a masked directory when something is mounted over it stays in the old
+// one. If the path leads elsewhere now or nowhere, and the old directory may be
+// such a one, the command starts in /.
 func enterAgain(cwd string) {
-	if cwd == "/etc" || strings.HasPrefix(cwd, "/etc/") {
-		unix.Chdir(cwd)
+	if unix.Chdir(cwd) == nil {
+		return
+	}
+	for _, dir := range append([]string{"/etc"}, resolverDirs...) {
+		if cwd == dir || strings.HasPrefix(cwd, dir+"/") {
+			unix.Chdir("/")
+			return
+		}
 	}
 }
 

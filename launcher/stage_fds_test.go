@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,17 +33,58 @@ func TestOnlyWaysOutAreClosed(t *testing.T) {
 		{"a UDP socket", func() (int, error) { return unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) }, true},
 		{"a netlink socket", func() (int, error) { return unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) }, true},
 		{"a network namespace", func() (int, error) { return int(ns.Fd()), nil }, true},
-		{"a closed descriptor", func() (int, error) { return 9999, nil }, true},
+		{"a device that is none of ours", func() (int, error) { return unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0) }, false},
+		{"an io_uring", ioUring, true},
 	}
 	for _, tt := range tests {
 		fd, err := tt.open()
+		if tt.name == "an io_uring" && (err == unix.ENOSYS || err == unix.EPERM) {
+			t.Logf("io_uring cannot be had here: %v", err)
+			continue
+		}
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
 		}
-		if got := leadsOut(fd); got != tt.out {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if got := leadsOut(fd, &st); got != tt.out {
 			t.Errorf("%s: leads out is %v, want %v", tt.name, got, tt.out)
 		}
+	}
+}
+
+// ioUring makes an instance with one entry.
+func ioUring() (int, error) {
+	var params [120]byte // struct io_uring_params
+	fd, _, errno := unix.Syscall(ioUringSetup, 1, uintptr(unsafe.Pointer(&params)), 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	unix.CloseOnExec(int(fd))
+	return int(fd), nil
+}
+
+// A TUN is known whatever its node is called.
+func TestTUNByAnotherNameLeadsOut(t *testing.T) {
+	node := t.TempDir() + "/innocent"
+	if err := unix.Mknod(node, unix.S_IFCHR|0o600, int(unix.Mkdev(10, 200))); err != nil {
+		t.Skipf("make a device node: %v", err)
+	}
+	fd, err := unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Skipf("open a TUN: %v", err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	if !leadsOut(fd, &st) {
+		t.Error("a TUN of another name does not lead out")
 	}
 }
 

@@ -9,17 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resolverDirs are the directories of the sockets over which the C library and
-// its modules ask a resolver daemon of the host: nscd, systemd-resolved by
-// varlink, avahi. Unix sockets of the file system do not care about network
-// namespaces, so these would be ways out for names. The directories are masked,
-// not the sockets: a daemon that starts again makes a new socket. One that makes
-// its directory anew as well is the keeper's business.
-var resolverDirs = []string{
-	"/run/nscd", "/run/systemd/resolve", "/run/avahi-daemon", "/run/nsncd",
-	"/var/run/nscd", "/var/run/avahi-daemon", "/var/db/nscd", "/var/cache/nscd",
-}
-
 // furnishFiles gives the mount namespace its own resolver configuration and
 // takes the resolver daemons of the host out of sight.
 func furnishFiles(c *stageConfig, r *stageReport) error {
@@ -28,11 +17,15 @@ func furnishFiles(c *stageConfig, r *stageReport) error {
 		return step("make the mounts our own", err)
 	}
 	files := etcFiles(c)
-	for _, dir := range resolverDirs {
-		if err := mask(dir, files[0].content); err != nil {
-			return step("mask "+dir, err)
+	if err := maskAll(files[0].content); err != nil {
+		return step("mask the host's resolvers", err)
+	}
+	if c.KeepEtc {
+		if err := closeKnobs(); err != nil {
+			return step("close the kernel's knobs", err)
 		}
 	}
+	showOwnLinks(r)
 	if c.KeepEtc {
 		if err := bindEtc(files); err != nil {
 			return step("bind the resolver's files over those of /etc", err)
@@ -50,40 +43,6 @@ func furnishFiles(c *stageConfig, r *stageReport) error {
 	// Shared with the namespace inside, as its master, so that what the keeper
 	// mounts appears there.
 	return step("share the mounts", unix.Mount("none", "/", "", unix.MS_REC|unix.MS_SHARED, ""))
-}
-
-// mask puts a read-only directory over dir, if there is one. A link is followed:
-// what it leads to is masked. In the directory of systemd-resolved stand, as
-// there, the files to which /etc/resolv.conf may be a link.
-func mask(dir, resolvConf string) error {
-	st, err := os.Stat(dir)
-	if err != nil || !st.IsDir() {
-		return nil
-	}
-	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	options := fmt.Sprintf("mode=0755,size=%d", maskSize)
-	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, options); err != nil {
-		return os.NewSyscallError("mount", err)
-	}
-	if strings.HasSuffix(dir, "/resolve") {
-		err := writeEtc(dir, []etcFile{{"stub-resolv.conf", resolvConf, 0o644}, {"resolv.conf", resolvConf, 0o644}})
-		if err != nil {
-			return err
-		}
-	}
-	return os.NewSyscallError("remount", unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY|flags, options))
-}
-
-// maskSize is the size in bytes of a mask's tmpfs, by which it is known.
-const maskSize = 64 << 10
-
-// masked reports whether there is nothing at dir but a mask of ours.
-func masked(dir string) bool {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return true // nothing there
-	}
-	return st.Type == unix.TMPFS_MAGIC && st.Flags&unix.ST_RDONLY != 0 && st.Blocks*uint64(st.Bsize) == maskSize
 }
 
 // An etcFile is a file that stands in /etc inside the namespace.

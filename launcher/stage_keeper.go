@@ -121,11 +121,7 @@ func (k *keeper) watchDir(dir string) {
 
 // renew masks and binds what is not, or no longer.
 func (k *keeper) renew() {
-	for _, dir := range resolverDirs {
-		if !masked(dir) {
-			mask(dir, k.files[0].content)
-		}
-	}
+	maskAll(k.files[0].content)
 	if !k.bind {
 		return
 	}

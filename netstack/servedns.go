@@ -25,6 +25,10 @@ const (
 	// dnsIdle is how long such a connection may be silent (RFC 7766 §6.2.3).
 	dnsIdle = 10 * time.Second
 
+	// acceptPause is the time between attempts to accept a connection while
+	// the process has no descriptor or the kernel no memory for it.
+	acceptPause = 100 * time.Millisecond
+
 	// dnsPatience is how long a question is asked for the program, which has
 	// asked again or gone by then.
 	dnsPatience = 15 * time.Second
@@ -133,7 +137,14 @@ func serveStreams(ctx context.Context, l net.Listener, answer answerer) error {
 			if ctx.Err() != nil {
 				return net.ErrClosed
 			}
-			return err
+			if !isShortage(err) {
+				return err
+			}
+			select { // until somebody closes something
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
+			}
+			continue
 		}
 		select {
 		case slots <- struct{}{}:
@@ -208,4 +219,15 @@ func complaint(msg []byte, code dnsmessage.RCode) []byte {
 		return nil
 	}
 	return reply
+}
+
+// isShortage reports whether an error of accept(2) is about a lack that passes,
+// or about a connection that has gone, and not about the listener.
+func isShortage(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,0 +1,151 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// resolverDirs are the directories of the sockets over which the C library and
+// its modules ask a resolver daemon of the host: nscd, systemd-resolved by
+// varlink, avahi. Unix sockets of the file system do not care about network
+// namespaces, so these would be ways out for names. The directories are masked,
+// not the sockets: a daemon that starts again makes a new socket. One that makes
+// its directory anew as well is the keeper's business.
+var resolverDirs = []string{
+	"/run/nscd", "/run/systemd/resolve", "/run/avahi-daemon", "/run/nsncd",
+	"/var/run/nscd", "/var/run/avahi-daemon", "/var/db/nscd", "/var/cache/nscd",
+}
+
+// maskAll masks every resolver directory that is there and not masked, under
+// each of its names: /run may be mounted a second time elsewhere, as in a
+// container that is given the host's.
+func maskAll(resolvConf string) error {
+	mounts, err := readMounts()
+	if err != nil {
+		return err
+	}
+	for _, dir := range resolverDirs {
+		for i, name := range namesOf(dir, mounts) {
+			if masked(name) {
+				continue
+			}
+			err := mask(name, resolvConf)
+			if i > 0 && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOENT)) {
+				continue // a name that the command cannot use either
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// maskSize is the size in bytes of a mask's tmpfs, by which it is known.
+const maskSize = 64 << 10
+
+// mask puts a read-only directory over dir, if there is one. A link is followed:
+// what it leads to is masked. In the directory of systemd-resolved stand, as
+// there, the files to which /etc/resolv.conf may be a link.
+func mask(dir, resolvConf string) error {
+	st, err := os.Stat(dir)
+	if err != nil || !st.IsDir() {
+		return nil
+	}
+	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	options := fmt.Sprintf("mode=0755,size=%d", maskSize)
+	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, options); err != nil {
+		return os.NewSyscallError("mount", err)
+	}
+	if strings.HasSuffix(dir, "/resolve") {
+		err := writeEtc(dir, []etcFile{{"stub-resolv.conf", resolvConf, 0o644}, {"resolv.conf", resolvConf, 0o644}})
+		if err != nil {
+			return err
+		}
+	}
+	return os.NewSyscallError("remount", unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY|flags, options))
+}
+
+// masked reports whether there is nothing at dir but a mask of ours.
+func masked(dir string) bool {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return true // nothing there
+	}
+	return st.Type == unix.TMPFS_MAGIC && st.Flags&unix.ST_RDONLY != 0 && st.Blocks*uint64(st.Bsize) == maskSize
+}
+
+// A mountPoint is a line of mountinfo (proc(5)).
+type mountPoint struct {
+	device string // major:minor of the file system
+	root   string // the directory in it that is mounted
+	path   string // where
+}
+
+func readMounts() ([]mountPoint, error) {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	return parseMounts(string(b)), nil
+}
+
+// parseMounts reads mountinfo: ID, parent, device, root, path, …
+func parseMounts(text string) []mountPoint {
+	var mounts []mountPoint
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) > 5 {
+			mounts = append(mounts, mountPoint{f[2], unescape.Replace(f[3]), unescape.Replace(f[4])})
+		}
+	}
+	return mounts
+}
+
+// unescape undoes what mountinfo does to characters that separate its fields.
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
+// namesOf returns the paths at which dir can be reached, dir itself first: the
+// mount that its parent lies in, and every other mount of the same part of the
+// same file system.
+func namesOf(dir string, mounts []mountPoint) []string {
+	names := []string{dir}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
+	if err != nil {
+		return names
+	}
+	real := filepath.Join(parent, filepath.Base(dir))
+	var home mountPoint
+	for _, m := range mounts {
+		// The last of equal ones is on top.
+		if _, ok := below(parent, m.path); ok && len(m.path) >= len(home.path) {
+			home = m
+		}
+	}
+	if home.path == "" {
+		return names
+	}
+	rest, _ := below(real, home.path)
+	inside := filepath.Join(home.root, rest)
+	for _, m := range mounts {
+		if rest, ok := below(inside, m.root); ok && m.device == home.device {
+			if name := filepath.Join(m.path, rest); name != dir {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// below reports whether path is dir or lies below it, and where.
+func below(path, dir string) (rest string, ok bool) {
+	if dir == "/" {
+		return path, true
+	}
+	rest, ok = strings.CutPrefix(path, dir)
+	return rest, ok && (rest == "" || rest[0] == '/')
+}
