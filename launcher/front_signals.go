@@ -85,10 +85,8 @@ func inForeground() bool {
 // command has no network any more: its device went with the engine. As the
 // subreaper we are its parent now.
 func (f *front) engineLost() (Result, error) {
-	unix.Wait4(f.engine, nil, 0, nil)
-	if f.commandPID() != 0 {
-		f.endCommand()
-	}
+	f.reapEngine()
+	f.endCommand()
 	return Result{}, errEngineLost()
 }
 
@@ -121,13 +119,9 @@ func (f *front) endCommand() {
 		unix.Kill(pid, unix.SIGTERM)
 		unix.Kill(pid, unix.SIGCONT)
 	}
-	command := f.commandPID()
-	for {
-		pid, err := unix.Wait4(-1, nil, 0, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || pid == command {
+	// Not until its pid ends: the engine may have died before it could tell us.
+	for len(strangers()) > 0 {
+		if _, err := unix.Wait4(-1, nil, 0, nil); err != nil && err != unix.EINTR {
 			return
 		}
 	}
