@@ -98,8 +98,9 @@ func TestNamesForRootSurviveAnUpdateOfResolvConf(t *testing.T) {
 }
 
 func TestRootLosesItsNetworkWhenTheEngineIsKilled(t *testing.T) {
-	w, _ := enterAsRoot(t)
+	w, run := enterAsRoot(t)
 	w.watch(t)
+	wantOK(t, run(t, "true")) // makes the folder of locks, which stays
 	file := conf{}.write(t, w)
 	before := w.Snapshot()
 	cmd := w.Root().Command(w.adit, "run", "--stop-timeout", "100ms", "-c", file, "--", "sh", "-c", stubborn, "sh", w.probe)

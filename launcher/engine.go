@@ -195,6 +195,7 @@ func (e *engine) run() error {
 	go e.mindFailure(running, t)
 	end := e.child.wait()
 	ended()
+	e.child.waitEnd()
 	e.child.endKeeper()
 	e.nameLeftovers()
 	e.report(end)

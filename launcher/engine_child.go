@@ -13,6 +13,7 @@ import (
 // methods are safe for concurrent use.
 type child struct {
 	report func(report)
+	ending sync.Mutex // held while end is at work
 
 	mu      sync.Mutex       // guards what follows
 	pid     int              // the process that is or becomes the command; 0 before
@@ -170,15 +171,20 @@ func (c *child) deliver(sig syscall.Signal) {
 }
 
 // end ends the command and all that it has left: TERM, and KILL to what is
-// still there after timeout. A command that has ended by itself is left its
-// daemons.
+// still there after timeout. It returns when there is nothing left. A command
+// that has ended by itself is left its daemons.
 func (c *child) end(timeout time.Duration) {
-	if c.hasEnded() {
-		return
+	c.ending.Lock()
+	defer c.ending.Unlock()
+	if !c.hasEnded() {
+		endStrangers(timeout)
 	}
-	c.toAll(unix.SIGTERM)
-	c.toAll(unix.SIGCONT)
-	time.AfterFunc(timeout, func() { c.toAll(unix.SIGKILL) })
+}
+
+// waitEnd waits until an end that has begun has come to the last process.
+func (c *child) waitEnd() {
+	c.ending.Lock()
+	defer c.ending.Unlock()
 }
 
 // kill ends the process that was to become the command.
@@ -204,12 +210,4 @@ func (c *child) hasEnded() bool {
 	defer c.mu.Unlock()
 	_, ended := c.ends[c.pid]
 	return c.running && ended
-}
-
-// toAll sends sig to the command and what it has left. They are all children of
-// the engine, which has the orphans as their subreaper.
-func (c *child) toAll(sig syscall.Signal) {
-	for _, pid := range strangers() {
-		unix.Kill(pid, sig)
-	}
 }

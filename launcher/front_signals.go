@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,7 +85,11 @@ func inForeground() bool {
 // subreaper we are its parent now.
 func (f *front) engineLost() (Result, error) {
 	f.reapEngine()
-	f.endCommand()
+	timeout := f.o.StopTimeout
+	if timeout == 0 {
+		timeout = DefaultStopTimeout
+	}
+	endStrangers(timeout)
 	return Result{}, errEngineLost()
 }
 
@@ -100,29 +103,4 @@ func (f *front) commandPID() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.command
-}
-
-// endCommand sends TERM to every process that came to us as its subreaper, and
-// KILL to what is left after the time for stopping.
-func (f *front) endCommand() {
-	timeout := f.o.StopTimeout
-	if timeout == 0 {
-		timeout = DefaultStopTimeout
-	}
-	killer := time.AfterFunc(timeout, func() {
-		for _, pid := range strangers() {
-			unix.Kill(pid, unix.SIGKILL)
-		}
-	})
-	defer killer.Stop()
-	for _, pid := range strangers() {
-		unix.Kill(pid, unix.SIGTERM)
-		unix.Kill(pid, unix.SIGCONT)
-	}
-	// Not until its pid ends: the engine may have died before it could tell us.
-	for len(strangers()) > 0 {
-		if _, err := unix.Wait4(-1, nil, 0, nil); err != nil && err != unix.EINTR {
-			return
-		}
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -62,6 +63,34 @@ func strangers() []int {
 	}
 	return out
 }
+
+// endStrangers ends the strangers: TERM, and KILL to what is still there after
+// timeout. It returns when there is none. Who loses its parent on the way
+// becomes a stranger too; nothing tells of that, so it looks again and again.
+func endStrangers(timeout time.Duration) {
+	begin := time.Now()
+	told := make(map[int]bool)
+	for {
+		pids := strangers()
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			switch {
+			case time.Since(begin) >= timeout:
+				unix.Kill(pid, unix.SIGKILL)
+			case !told[pid]:
+				told[pid] = true
+				unix.Kill(pid, unix.SIGTERM)
+				unix.Kill(pid, unix.SIGCONT)
+			}
+		}
+		time.Sleep(endPause)
+	}
+}
+
+// endPause is the time between two looks at what is left.
+const endPause = 10 * time.Millisecond
 
 // procStat returns name, state and parent of a process (proc(5), /proc/PID/stat).
 func procStat(pid int) (name string, state byte, parent int, ok bool) {
