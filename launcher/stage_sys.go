@@ -16,18 +16,29 @@ var knobs = []string{"/proc/sys", "/proc/sysrq-trigger"}
 // the namespace inside.
 func closeKnobs() error {
 	for _, path := range knobs {
-		if _, err := os.Stat(path); err != nil {
-			continue
+		var st unix.Statfs_t
+		if unix.Statfs(path, &st) != nil || st.Flags&unix.ST_RDONLY != 0 {
+			continue // it is not there, or the container's already
 		}
 		if err := unix.Mount(path, path, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 			return &os.PathError{Op: "bind", Path: path, Err: err}
 		}
-		const flags = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-		if err := unix.Mount("", path, "", flags, ""); err != nil {
+		if err := readOnly(path); err != nil {
 			return &os.PathError{Op: "remount", Path: path, Err: err}
 		}
 	}
 	return nil
+}
+
+// readOnly makes the mount at path read-only and leaves its other flags, which
+// may be locked. mount_setattr(2) is of Linux 5.12; before, all flags are said.
+func readOnly(path string) error {
+	err := unix.MountSetattr(unix.AT_FDCWD, path, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	if err == unix.ENOSYS {
+		const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_RELATIME
+		return unix.Mount("", path, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|flags, "")
+	}
+	return err
 }
 
 // ownLinks are the parts of /sys that list network devices; the second one is
