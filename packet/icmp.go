@@ -102,12 +102,8 @@ func appendError(dst, pkt []byte, from netip.Addr, typ, code uint8, rest uint32)
 // mayComplain reports whether an ICMP error about pkt may be sent at all.
 func mayComplain(pkt []byte) bool {
 	src, ok := Src(pkt)
-	if !ok || src.IsUnspecified() || src.IsMulticast() {
-		return false
-	}
 	dst, _ := Dst(pkt)
-	broadcast := netip.AddrFrom4([4]byte{255, 255, 255, 255})
-	if dst.IsMulticast() || src == broadcast || dst == broadcast {
+	if !ok || !isHost(src) || dst.IsMulticast() || dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return false
 	}
 	t, ok := Transport(pkt)
@@ -123,4 +119,15 @@ func mayComplain(pkt []byte) bool {
 		return t.ICMPType >= 128 && t.ICMPType != 137
 	}
 	return true
+}
+
+// isHost reports whether a may be the source of a packet that gets an answer:
+// not the address of nobody or of a group, nor, in IPv4, of the zero network or
+// class E, which broadcast is in (RFC 1122 §3.2.2).
+func isHost(a netip.Addr) bool {
+	if a.Is4() {
+		first := a.As4()[0]
+		return first != 0 && first < 224
+	}
+	return !a.IsUnspecified() && !a.IsMulticast()
 }

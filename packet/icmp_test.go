@@ -87,6 +87,8 @@ func TestNoErrorAboutErrorsAndCrowds(t *testing.T) {
 		"to multicast":      with(udp4(), func(p []byte) { p[16] = 224 }),
 		"to broadcast":      with(udp4(), func(p []byte) { copy(p[16:], []byte{255, 255, 255, 255}) }),
 		"from nobody":       with(udp4(), func(p []byte) { copy(p[12:], []byte{0, 0, 0, 0}) }),
+		"from zero network": with(udp4(), func(p []byte) { copy(p[12:], []byte{0, 1, 2, 3}) }),
+		"from class E":      with(udp4(), func(p []byte) { p[12] = 240 }),
 		"to multicast IPv6": with(udp6(), func(p []byte) { p[24] = 0xff }),
 	} {
 		if out := AppendUnreachable(nil, pkt, netip.Addr{}, 0); len(out) > 0 {
@@ -96,5 +98,9 @@ func TestNoErrorAboutErrorsAndCrowds(t *testing.T) {
 	echo := with(udp4(), func(p []byte) { p[9], p[20] = ProtoICMP, 8 })
 	if len(AppendUnreachable(nil, echo, netip.Addr{}, 0)) == 0 {
 		t.Error("no error about an echo request")
+	}
+	// Class E is reserved, but Linux sends to it as to any other address.
+	if len(AppendUnreachable(nil, with(udp4(), func(p []byte) { p[16] = 240 }), netip.Addr{}, 0)) == 0 {
+		t.Error("no error about a packet to class E")
 	}
 }

@@ -99,10 +99,18 @@ func TestErrorsAreNotAnsweredByErrors(t *testing.T) {
 		{"to a multicast group", wgtest.UDP(insideA, netip.MustParseAddrPort("224.0.0.1:1"), 60, nil), false},
 		{"to an IPv6 multicast group", wgtest.UDP(inside6A, netip.MustParseAddrPort("[ff02::1]:1"), 60, nil), false},
 		{"from nobody", wgtest.UDP(netip.MustParseAddrPort("0.0.0.0:1"), insideB, 60, nil), false},
+		{"from no network", wgtest.UDP(netip.MustParseAddrPort("0.1.2.3:1"), insideB, 60, nil), false},
+		{"from class E", wgtest.UDP(netip.MustParseAddrPort("240.0.0.1:1"), insideB, 60, nil), false},
+		{"to all", wgtest.UDP(insideA, netip.MustParseAddrPort("255.255.255.255:1"), 60, nil), false},
 		{"from no IPv6 address", wgtest.UDP(netip.MustParseAddrPort("[::]:1"), inside6B, 60, nil), false},
 	} {
-		if got := answerable(c.pkt); got != c.want {
-			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		r := newRejects()
+		r.add(c.pkt)
+		if got := r.batch.Len() == 1; got != c.want {
+			t.Errorf("%s: answered: %v, want %v", c.name, got, c.want)
+		}
+		if !c.want && r.full != 0 {
+			t.Errorf("%s: what gets no answer counts against the limit", c.name)
 		}
 	}
 }
@@ -126,5 +134,21 @@ func TestAnswersAreRateLimited(t *testing.T) {
 	}
 	if answers != icmpBurst+icmpPerSecond/10 {
 		t.Fatalf("%d answers after a tenth of a second, want %d", answers, icmpBurst+icmpPerSecond/10)
+	}
+}
+
+// A program that floods an address of nobody must not make us collect garbage.
+func TestAnswersDoNotAllocate(t *testing.T) {
+	r := newRejects()
+	for _, pkt := range [][]byte{
+		wgtest.UDP(insideA, insideB, 1420, nil), wgtest.UDP(inside6A, inside6B, 1420, nil),
+	} {
+		if n := testing.AllocsPerRun(100, func() {
+			r.now = r.now.after(time.Second)
+			r.batch.Reset()
+			r.add(pkt)
+		}); n != 0 {
+			t.Errorf("%v allocations for each answer, want none", n)
+		}
 	}
 }
