@@ -132,3 +132,17 @@ func TestStartIsFast(t *testing.T) {
 		t.Errorf("run -- true takes %v at the median of 20, want at most %v", best, allowed)
 	}
 }
+
+// Issue 2: the binary is at most 20 MB.
+func TestBinaryIsSmall(t *testing.T) {
+	w := enter(t)
+	const allowed = 20_000_000
+	file, err := os.Stat(w.adit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the binary has %.1f MB", float64(file.Size())/1e6)
+	if file.Size() > allowed {
+		t.Errorf("the binary has %d bytes, want at most %d", file.Size(), allowed)
+	}
+}
