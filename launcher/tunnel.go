@@ -221,8 +221,13 @@ func (t *tunnel) waitFor(ctx context.Context, c *carrier) error {
 	case <-c.ended:
 		return doing("run the tunnel", c.err)
 	case err := <-ready:
-		if errors.Is(err, context.DeadlineExceeded) {
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
 			return t.notReady(c, endpoints)
+		case err != nil && ctx.Err() == nil:
+			// The engine's end, heard from itself first: the same words.
+			<-c.ended
+			return doing("run the tunnel", c.err)
 		}
 		return err
 	}
