@@ -97,4 +97,9 @@ func (n *nested) Write(b *packet.Batch) error {
 
 func (n *nested) Overhead() int { return 0 }
 
-func (n *nested) Close() error { return n.pc.Close() }
+func (n *nested) Close() error {
+	if err := n.pc.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil // closed before
+}
