@@ -59,7 +59,7 @@ func newTestTunnel(t *testing.T, device packet.Device, transport wg.Transport) *
 	}
 	t.Cleanup(func() { lock.Close() })
 	tun := &tunnel{e: newTestEngine(), cfg: cfg, start: time.Now(), timeout: time.Minute}
-	t.Cleanup(func() { tun.Close() })
+	t.Cleanup(func() { wantSoon(t, "the tunnel is closed", soon(func() { tun.Close() })) })
 	c, err := newCarrier(tun, cfg, insideOf(cfg), 1420, device)
 	if err != nil {
 		t.Fatal(err)
@@ -96,8 +96,11 @@ func TestEngineThatEndsBeforeTheHandshakeIsHeardByAll(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the command still waits for a tunnel that has failed")
 	}
-	if err := tun.failure(t.Context()); !errors.Is(err, errBroken) {
-		t.Errorf("the failure afterwards is %v, want %v", err, errBroken)
+	var failure error
+	heard := soon(func() { failure = tun.failure(t.Context()) })
+	wantSoon(t, "the failure is heard", heard)
+	if !errors.Is(failure, errBroken) {
+		t.Errorf("the failure afterwards is %v, want %v", failure, errBroken)
 	}
 	wantSoon(t, "the tunnel is closed", soon(func() { tun.Close() }))
 }
