@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strconv"
 	"sync"
@@ -81,11 +80,11 @@ func findCommand(argv []string) error {
 	if len(argv) == 0 || argv[0] == "" {
 		return errNoCommand()
 	}
-	_, err := exec.LookPath(argv[0])
+	_, err := lookPath(argv[0])
 	switch {
-	case err == nil || errors.Is(err, exec.ErrDot):
+	case err == nil:
 		return nil
-	case errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound):
+	case errors.Is(err, os.ErrNotExist):
 		return errNotFound(argv[0])
 	default:
 		return errCannotExecute(argv[0], err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -163,11 +164,8 @@ func becomeCommand(sock *seqpacket, c *stageConfig, argv []string) error {
 // execute is execvp(3): the search in PATH, and the shell for a file that the
 // kernel does not know how to execute.
 func execute(argv, env []string) error {
-	path, err := exec.LookPath(argv[0])
-	if err != nil && !errors.Is(err, exec.ErrDot) {
-		if errors.Is(err, exec.ErrNotFound) {
-			return unix.ENOENT
-		}
+	path, err := lookPath(argv[0])
+	if err != nil {
 		return err
 	}
 	err = syscall.Exec(path, argv, env)
@@ -175,6 +173,25 @@ func execute(argv, env []string) error {
 		return syscall.Exec("/bin/sh", append([]string{"/bin/sh", path}, argv[1:]...), env)
 	}
 	return err
+}
+
+// lookPath finds a command as execvp(3) does: in the folders of PATH, the current
+// one if PATH says so. A file there that may not be executed is EACCES unless
+// another one may; none at all is ENOENT.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil || errors.Is(err, exec.ErrDot):
+		return path, nil
+	case !errors.Is(err, exec.ErrNotFound):
+		return "", err
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if st, err := os.Stat(filepath.Join(dir, name)); err == nil && st.Mode().IsRegular() {
+			return "", unix.EACCES
+		}
+	}
+	return "", unix.ENOENT
 }
 
 // enterAgain goes back to the working directory by its path: who stands in /etc

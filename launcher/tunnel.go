@@ -168,7 +168,7 @@ func (t *tunnel) stageConfig(in inside, mtu int) *stageConfig {
 	if len(c.Routes) > maxRoutes {
 		c.Routes = nil
 		for i, is := range []func(netip.Addr) bool{netip.Addr.Is4, netip.Addr.Is6} {
-			if containsFamily(in.addresses, is) {
+			if containsFamily(in.routes, is) {
 				c.Routes = append(c.Routes, defaultRoutes[i])
 			}
 		}

@@ -58,7 +58,8 @@ func TestTooManyRoutesBecomeDefaultRoutes(t *testing.T) {
 	}{
 		{"as many as can be", prefixes("10.0.0.2/32"), many[1:], many[1:]},
 		{"only IPv4", prefixes("10.0.0.2/32"), many, prefixes("0.0.0.0/0")},
-		{"both families", prefixes("10.0.0.2/32", "fd00::2/128"), many, prefixes("0.0.0.0/0", "::/0")},
+		{"both families", prefixes("10.0.0.2/32", "fd00::2/128"), append(prefixes("fd00::/8"), many...), prefixes("0.0.0.0/0", "::/0")},
+		{"a family that the tunnel does not carry", prefixes("10.0.0.2/32", "fd00::2/128"), many, prefixes("0.0.0.0/0")},
 		{"IPv6 does not count without an address", prefixes("10.0.0.2/32"), append(prefixes("fd00::/8"), many[1:]...), many[1:]},
 		{"none of that family", prefixes("fd00::2/128"), many, nil},
 	}
