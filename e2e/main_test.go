@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"adit/e2e/lab"
@@ -23,10 +25,22 @@ const aditVar = "ADIT_E2E_BINARY"
 
 func TestMain(m *testing.M) {
 	peer.Main()
+	hearSignals()
 	if lab.Inside() {
 		os.Exit(inside(m))
 	}
 	os.Exit(outside(m))
+}
+
+// hearSignals undoes what nohup and the like do: a signal that is ignored here
+// would be ignored by all that is started here, and the tests are about signals.
+// One that is handled is not.
+func hearSignals() {
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
 }
 
 // outside builds what the tests run and enters the lab. Where there can be

@@ -61,6 +61,14 @@ func TestTrafficWorksWithoutTUN(t *testing.T) {
 	})
 }
 
+// Programs that look for a running interface must find one from the beginning.
+func TestDeviceIsUpWhenTheCommandStarts(t *testing.T) {
+	w := enter(t)
+	withoutTUN(t, func(t *testing.T) {
+		wantStdout(t, w.in(t, conf{}, "cat", "/sys/class/net/adit0/operstate"), "up\n")
+	})
+}
+
 func TestLeavingTUNIsSaidOnlyWhenAsked(t *testing.T) {
 	w := enter(t)
 	withoutTUN(t, func(t *testing.T) {

@@ -10,6 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// vethIndex is the interface number of the command's end. It must not be that of
+// the far end, the second device of its namespace: a kernel that sees a device
+// whose link has its own number takes it for a physical one, and up to a second
+// goes by until it is said to be running (net/core/link_watch.c, urgent events).
+const vethIndex = 3
+
 // makeVeth makes a veth pair: one end is the command's device, the other stands
 // in a network namespace that nobody else is in, with a packet socket on it, and
 // lives as long as that socket. It needs no device node, only the capabilities
@@ -36,7 +42,7 @@ func makeVeth(h *netlink.Handle, mtu int) (*os.File, error) {
 	}
 	pair := &netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{
-			Name: deviceName, MTU: mtu, HardwareAddr: vethApp, NumTxQueues: 1, NumRxQueues: 1, TxQLen: 1000,
+			Name: deviceName, Index: vethIndex, MTU: mtu, HardwareAddr: vethApp, NumTxQueues: 1, NumRxQueues: 1, TxQLen: 1000,
 		},
 		PeerName: "far0", PeerHardwareAddr: vethEngine, PeerNamespace: netlink.NsFd(far), PeerMTU: uint32(mtu),
 	}
