@@ -41,17 +41,32 @@ type front struct {
 // If ctx ends before the command has started, Run gives up; afterwards ctx has
 // no effect. An error is always an *Error.
 func Run(ctx context.Context, o Options) (Result, error) {
-	mode, err := chooseMode(&o)
+	status, err := newStatusWriter(o.StatusFD)
+	if err != nil {
+		return Result{}, failed(err)
+	}
+	res, err := run(ctx, &o, status)
+	status.exit(res, err)
+	return res, err
+}
+
+// ReportFailure writes the last line of --status-fd for a failure before Run.
+func ReportFailure(fd int, err error) {
+	if status, e := newStatusWriter(fd); e == nil {
+		status.exit(Result{}, err)
+	}
+}
+
+// run is Run but for the last line of the status.
+func run(ctx context.Context, o *Options, status *statusWriter) (Result, error) {
+	mode, err := chooseMode(o)
 	if err != nil {
 		return Result{}, err
 	}
 	if err := findCommand(o.Argv); err != nil {
 		return Result{}, err
 	}
-	f := &front{o: &o, mode: mode, logDone: make(chan struct{})}
-	if f.status, err = newStatusWriter(o.StatusFD); err != nil {
-		return Result{}, failed(err)
-	}
+	f := &front{o: o, mode: mode, status: status, logDone: make(chan struct{})}
 	f.warnOfSockets()
 	signals := f.catchSignals()
 	if err := f.startEngine(); err != nil {
@@ -70,7 +85,6 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	f.control.Close()
 	<-f.logDone
 	f.reapEngine()
-	f.status.exit(res, err)
 	return res, err
 }
 

@@ -40,7 +40,7 @@ const (
 	apparmorSwitch = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 
 	allowOnce = "adit setup apparmor --print | sudo sh"
-	dockerRun = "docker run --security-opt seccomp=unconfined …"
+	dockerRun = "docker run --security-opt seccomp=unconfined IMAGE"
 )
 
 // blockers are in the order of asking: what is certain first.

@@ -27,7 +27,7 @@ var modes = []mode{
 
 func notYet(name string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) {
-		return "", errModeNotYet(name, "")
+		return "", errModeNotYet(name, nil)
 	}
 }
 
@@ -38,17 +38,10 @@ func chooseMode(o *Options) (string, error) {
 	case "", "auto", "namespace":
 		return "namespace", nil
 	case "seccomp", "preload":
-		return "", errModeNotYet(m, firstWord(o.Argv))
+		return "", errModeNotYet(m, againWith(append(o.Outer, o.Config), o.Argv))
 	default:
 		return "", errNoSuchMode(m)
 	}
-}
-
-func firstWord(argv []string) string {
-	if len(argv) == 0 {
-		return "curl https://example.com"
-	}
-	return argv[0]
 }
 
 // A ModeReport says whether a mode works here.

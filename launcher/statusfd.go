@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -69,8 +70,13 @@ func (s *statusWriter) exit(res Result, err error) {
 		return
 	}
 	line := statusLine{Event: "exit", Time: time.Now(), Origin: "command", Code: &res.Code, Signal: int(res.Signal)}
-	if e, ok := err.(*Error); ok {
-		line.Origin, line.Code, line.Error = "tool", &e.Code, e.Error()
+	if err != nil {
+		code := CodeFailed
+		var e *Error
+		if errors.As(err, &e) {
+			code = e.Code
+		}
+		line.Origin, line.Code, line.Error = "tool", &code, err.Error()
 	}
 	s.enc.Encode(line)
 	s.f.Close()

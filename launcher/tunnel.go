@@ -277,6 +277,7 @@ func (t *tunnel) failure(ctx context.Context) error {
 
 // notReady says what was tried and came to nothing.
 func (t *tunnel) notReady(c *carrier, endpoints string) error {
+	again := againWith(t.e.cfgs, t.e.l.argv())
 	sent, received := uint64(0), uint64(0)
 	shaken := false
 	for _, p := range c.wg.Status().Peers {
@@ -284,9 +285,9 @@ func (t *tunnel) notReady(c *carrier, endpoints string) error {
 		shaken = shaken || !p.LastHandshake.IsZero()
 	}
 	if shaken {
-		return errNotAccepted(c.cfg.Options.Wait.Addr, endpoints, t.timeout)
+		return errNotAccepted(c.cfg.Options.Wait.Addr, endpoints, t.timeout, again)
 	}
-	return errNoHandshake(endpoints, t.timeout, sent, received, c.cfg.PrivateKey.Public())
+	return errNoHandshake(endpoints, t.timeout, sent, received, c.cfg.PrivateKey.Public(), again)
 }
 
 func endpointList(c *config.Config) string {

@@ -3,6 +3,8 @@ package launcher
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"adit/config"
@@ -35,10 +37,11 @@ func errCannotExecute(name string, err error) *Error {
 // ErrNotYet is the cause of a refusal of a mode that this version does not have.
 var ErrNotYet = errors.New("this version does not have it yet")
 
-func errModeNotYet(mode, command string) *Error {
+// again is what to type to run the same once more, with other options.
+func errModeNotYet(mode string, again func(options string) string) *Error {
 	e := failed(fmt.Errorf("mode %s: %w", mode, ErrNotYet))
-	if command != "" {
-		e.Hints = []string{"adit run --mode=namespace -c wg0.conf -- " + command}
+	if again != nil {
+		e.Hints = []string{again("--mode=namespace")}
 	}
 	return e
 }
@@ -79,7 +82,7 @@ const (
 )
 
 // errNoHandshake is the end of the wait for a tunnel that did not come up.
-func errNoHandshake(endpoints string, timeout time.Duration, sent, received uint64, public wg.PublicKey) *Error {
+func errNoHandshake(endpoints string, timeout time.Duration, sent, received uint64, public wg.PublicKey, again func(string) string) *Error {
 	outcome := "nothing came back"
 	if received > 0 {
 		outcome = fmt.Sprintf("%d bytes came back, but no valid answer", received)
@@ -87,16 +90,16 @@ func errNoHandshake(endpoints string, timeout time.Duration, sent, received uint
 	return &Error{Code: CodeNotReady,
 		Err: fmt.Errorf("no handshake with %s within %v: %d bytes of initiations sent, %s", endpoints, timeout, sent, outcome),
 		Hints: []string{
-			"the peer must know this public key: " + public.String(),
-			"see each attempt: adit run -vv …",
+			"does the peer know our key? there: wg show all peers | grep " + public.String(),
+			"see each attempt: " + again("-vv"),
 		}}
 }
 
 // errNotAccepted is the end of the wait for --wait tcp:ADDR.
-func errNotAccepted(addr, endpoints string, timeout time.Duration) *Error {
+func errNotAccepted(addr, endpoints string, timeout time.Duration, again func(string) string) *Error {
 	return &Error{Code: CodeNotReady,
 		Err:   fmt.Errorf("%s did not accept a connection within %v, though the handshake with %s succeeded", addr, timeout, endpoints),
-		Hints: []string{"start without waiting for it: adit run --wait=handshake …"}}
+		Hints: []string{"start without waiting for it: " + again("--wait=handshake")}}
 }
 
 // The warnings.
@@ -109,3 +112,30 @@ func warnSocket(fd int) string {
 const warnFailed = "the tunnel has failed and the command is ended: "
 
 const warnLeftovers = "these processes of the command still run and lose their network:"
+
+// againWith returns what to type to run argv once more with other options. A
+// configuration that is no file is left to the reader.
+func againWith(configs []*config.Config, argv []string) func(options string) string {
+	return func(options string) string {
+		words := []string{"adit", "run"}
+		for _, c := range configs {
+			if st, err := os.Stat(c.Source); err == nil && st.Mode().IsRegular() {
+				words = append(words, "-c", quoted(c.Source))
+			}
+		}
+		words = append(words, options, "--")
+		for _, a := range argv {
+			words = append(words, quoted(a))
+		}
+		return strings.Join(words, " ")
+	}
+}
+
+// quoted returns s as a shell reads it back.
+func quoted(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,@%+"
+	if s != "" && strings.Trim(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -25,21 +25,22 @@ func TestEveryMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	const peer = "192.0.2.1:51820"
+	again := againWith(nil, []string{"sh", "-c", "echo it's"})
 	list := []*Error{
 		errNoCommand(),
 		errNotFound("nosuch"),
 		errCannotExecute("/etc/passwd", &os.PathError{Op: "exec", Path: "/etc/passwd", Err: unix.EACCES}),
-		errModeNotYet("seccomp", "curl"),
-		errModeNotYet("preload", ""),
+		errModeNotYet("seccomp", again),
+		errModeNotYet("preload", nil),
 		errNoSuchMode("magic"),
 		errEngineLost(),
 		errStageLost(),
 		errKeyInUse(key),
 		errUnresolved(config.Endpoint{Host: "vpn.invalid", Port: 51820}, fmt.Errorf("lookup vpn.invalid: no such host")),
 		errStep("add the address 10.0.0.2", unix.EINVAL),
-		errNoHandshake(peer, 15*time.Second, 444, 0, key),
-		errNoHandshake(peer, 15*time.Second, 444, 64, key),
-		errNotAccepted("10.0.0.1:80", peer, 15*time.Second),
+		errNoHandshake(peer, 15*time.Second, 444, 0, key, again),
+		errNoHandshake(peer, 15*time.Second, 444, 64, key, again),
+		errNotAccepted("10.0.0.1:80", peer, 15*time.Second, again),
 		doing("open the UDP socket", unix.EMFILE),
 		usernsRefused(fakeMachine(nil), "clone", unix.EPERM),
 		usernsRefused(fakeMachine(nil), "clone", unix.ENOSPC),
