@@ -28,6 +28,18 @@ func (a *adit) start(c *cli.Context, argv []string) error {
 	if err != nil {
 		return err
 	}
+	if err := a.complete(c, &o, argv); err != nil {
+		launcher.ReportFailure(o.StatusFD, err)
+		return err
+	}
+	a.warnings(o.Config)
+	a.result, err = a.launch(a.ctx, o)
+	a.ui.notice(launcher.Notice{Kind: launcher.WaitOver})
+	return err
+}
+
+// complete adds the configurations and the command to the options.
+func (a *adit) complete(c *cli.Context, o *launcher.Options, argv []string) (err error) {
 	if o.Config, err = a.load(c); err != nil {
 		return err
 	}
@@ -37,8 +49,5 @@ func (a *adit) start(c *cli.Context, argv []string) error {
 	if o.Argv = argv; len(argv) == 0 {
 		return msgNoCMD.fail()
 	}
-	a.warnings(o.Config)
-	a.result, err = a.launch(a.ctx, o)
-	a.ui.notice(launcher.Notice{Kind: launcher.WaitOver})
-	return err
+	return nil
 }
