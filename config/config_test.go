@@ -40,6 +40,8 @@ func TestSetRefuses(t *testing.T) {
 		{"interface." + privateKey, "--set: want interface.KEY=VALUE or peer[N].KEY=VALUE"},
 		{"interface.mtu=x", `--set: interface.mtu: "x" is not an MTU: want a number from 576 to 65455`},
 		{"interface.colour=x", "--set: interface.colour: is not a key of wg-quick"},
+		{"interface.adress=x", "--set: interface.adress: is not a key of wg-quick (did you mean Address?)"},
+		{"interface.address=", "--set: interface.address: none is left: a tunnel needs one"},
 		{"interface.table=off", "--set: interface.table: has no effect here"},
 		{"interface.jc=1", "--set: interface.jc: is a key of AmneziaWG, which adit does not speak: plain WireGuard would not reach this peer"},
 		{"interface.endpoint=a:1", "--set: interface.endpoint: belongs in [Peer], not in [Interface]"},

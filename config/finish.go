@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"adit/wg"
 )
@@ -144,7 +145,9 @@ func isPrefix6(p netip.Prefix) bool { return p.Addr().Is6() }
 func (c *Config) Strict() error {
 	for _, n := range c.Notes {
 		if n.Ignored {
-			return &Error{File: c.Source, Line: n.Line, Key: n.Key, Err: errors.New(n.Text)}
+			text, _ := strings.CutSuffix(n.Text, ": ignored")
+			text, _ = strings.CutSuffix(text, ": peer ignored")
+			return &Error{File: c.Source, Line: n.Line, Key: n.Key, Err: errors.New(text + ": refused by --strict")}
 		}
 	}
 	return nil

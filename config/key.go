@@ -68,6 +68,26 @@ func makeKeywords() map[string]keyword {
 	return m
 }
 
+// closestKey returns the key of section s that name was meant to be, "" if that
+// is not clear.
+func closestKey(name string, s section) string {
+	return Closest(name, func(yield func(string) bool) {
+		for _, k := range keywords {
+			if k.section == s && !yield(k.name) {
+				return
+			}
+		}
+	})
+}
+
+// didYouMean is what an error about a word that is not known says of name.
+func didYouMean(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " (did you mean " + name + "?)"
+}
+
 func interfaceKeywords() []keyword {
 	return []keyword{
 		{name: "PrivateKey", section: inInterface, secret: true, set: setPrivateKey},

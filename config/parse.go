@@ -85,6 +85,7 @@ type parser struct {
 	peerLines []int // where each of c.Peers begins
 	aditMTU   int
 	aditDNS   []fileDNS
+	misspelt  map[string]Note // keys that are none, by what was meant
 }
 
 // line takes one line, with or without its end.
@@ -134,7 +135,13 @@ func (p *parser) key(name, value string) error {
 	k, ok := keywords[strings.ToLower(name)]
 	switch {
 	case !ok:
-		p.note(Note{Key: name, Text: "is not a key of wg-quick: ignored", Ignored: true})
+		meant := closestKey(name, p.section)
+		n := Note{Line: p.n, Key: name, Text: "is not a key of wg-quick" + didYouMean(meant) + ": ignored", Ignored: true}
+		p.note(n)
+		if p.misspelt == nil {
+			p.misspelt = make(map[string]Note)
+		}
+		p.misspelt[meant] = n
 		return nil
 	case k.refuse != "":
 		return bad(errors.New(k.refuse))
@@ -172,9 +179,9 @@ func (p *parser) end() *Error {
 	case !p.seen.iface:
 		return &Error{Err: errors.New("there is no [Interface] section")}
 	case !p.seen.private:
-		return &Error{Err: errors.New("[Interface] has no PrivateKey")}
+		return p.missing(inInterface, "PrivateKey", 0)
 	case len(p.c.Addresses) == 0:
-		return &Error{Err: errors.New("[Interface] has no Address")}
+		return p.missing(inInterface, "Address", 0)
 	case !p.seen.peer:
 		return &Error{Err: errors.New("there is no [Peer] section")}
 	}
@@ -190,6 +197,15 @@ func (p *parser) end() *Error {
 	return nil
 }
 
+// missing is the error of a section, on line, without key; it points to where
+// the key is misspelt instead, if that is so.
+func (p *parser) missing(s section, key string, line int) *Error {
+	if n, ok := p.misspelt[key]; ok {
+		return &Error{Line: n.Line, Key: n.Key, Err: errors.New("is not a key of wg-quick" + didYouMean(key))}
+	}
+	return &Error{Line: line, Err: fmt.Errorf("%s has no %s", s, key)}
+}
+
 // mergePeers makes one peer of the sections that name the same key: their
 // AllowedIPs add up, of the rest the last one counts. A section with our own
 // key, which configurations of a whole mesh have, is left out as the kernel
@@ -202,7 +218,7 @@ func (p *parser) mergePeers() *Error {
 	for i, q := range p.c.Peers {
 		p.n = p.peerLines[i]
 		if q.PublicKey.IsZero() {
-			return &Error{Line: p.n, Err: errors.New("[Peer] has no PublicKey")}
+			return p.missing(inPeer, "PublicKey", p.n)
 		}
 		if q.PublicKey == own {
 			p.note(Note{Key: "PublicKey", Text: "is the key of this end itself: peer ignored", Ignored: true})

@@ -210,13 +210,21 @@ func TestAmneziaKeysAreNeverPlainWireGuard(t *testing.T) {
 	}
 }
 
+func TestMisspeltKeyIsNamedWhereItsMissing(t *testing.T) {
+	text := strings.Replace(minimal("", ""), "Address", "Adress", 1)
+	_, err := Parse("wg0.conf", strings.NewReader(text))
+	if got, want := fmt.Sprint(err), "wg0.conf:3: Adress: is not a key of wg-quick (did you mean Address?)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestUnknownKeyIsANoteAndStrictlyAnError(t *testing.T) {
 	c := mustParse(t, minimal("Colour = blue", ""))
 	want := []Note{{Line: 4, Key: "Colour", Text: "is not a key of wg-quick: ignored", Ignored: true}}
 	if !slices.Equal(c.Notes, want) {
 		t.Errorf("got notes %v, want %v", c.Notes, want)
 	}
-	if got, want := fmt.Sprint(c.Strict()), "wg0.conf:4: Colour: is not a key of wg-quick: ignored"; got != want {
+	if got, want := fmt.Sprint(c.Strict()), "wg0.conf:4: Colour: is not a key of wg-quick: refused by --strict"; got != want {
 		t.Errorf("strict: got %q, want %q", got, want)
 	}
 	if err := mustParse(t, wholeFile).Strict(); err != nil {

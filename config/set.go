@@ -33,7 +33,7 @@ func (c *Config) Set(assignment string) error {
 	case !ok && !isWord(name):
 		return &Error{File: setSource, Err: errNotAssignment}
 	case !ok:
-		return bad(errors.New("is not a key of wg-quick"))
+		return bad(errors.New("is not a key of wg-quick" + didYouMean(closestKey(name, want))))
 	case k.secret:
 		return bad(errors.New("is a secret: a command line can be read by others; put it in the file"))
 	case k.refuse != "":
@@ -48,6 +48,9 @@ func (c *Config) Set(assignment string) error {
 	}
 	if err := k.set(c, peer, strings.TrimSpace(value)); err != nil {
 		return bad(err)
+	}
+	if len(c.Addresses) == 0 {
+		return bad(errors.New("none is left: a tunnel needs one"))
 	}
 	return nil
 }
@@ -85,6 +88,9 @@ func (c *Config) target(where string) (*Peer, section, error) {
 	}
 	if n, err := strconv.Atoi(index); err == nil {
 		if n < 1 || n > len(c.Peers) {
+			if len(c.Peers) == 1 {
+				return nil, noSection, fmt.Errorf("peer[%d]: there is 1 peer, peer[1]", n)
+			}
 			return nil, noSection, fmt.Errorf("peer[%d]: there are %d peers, counted from 1", n, len(c.Peers))
 		}
 		return &c.Peers[n-1], inPeer, nil
