@@ -12,6 +12,7 @@
 //	run_test.go       running commands, with and without adit
 //	controls_test.go  negative controls: the oracle sees what leaks
 //	programs_test.go  every program of the matrix, and no leak meanwhile
+//	ssh_test.go       ssh and who owns its configuration
 //	traffic_test.go   big files, many connections, datagrams, families
 //	contract_test.go  exit status, identity, environment, descriptors, pipes
 //	signals_test.go   signals to adit and to its group
