@@ -24,6 +24,7 @@
 //	policy.go   where peers may go
 //	tcp.go      a connection; udp.go: a flow; ping.go: echo requests
 //	dns.go      names for the peers, by the host's nameservers
+//	peers.go    who may come, and that no two have the same address
 //	newpeer.go  keys and a configuration file for one more peer
 //	closers.go  what is open, and is closed at the end
 package gateway

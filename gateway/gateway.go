@@ -67,10 +67,14 @@ type Gateway struct {
 }
 
 // New opens the UDP socket; peers are answered once Run is called. A port that
-// is in use is an error.
+// is in use is an error that wraps EADDRINUSE, and peers that CheckPeers
+// does not accept are one, too.
 func New(o Options) (*Gateway, error) {
 	if o.PrivateKey.IsZero() {
 		return nil, errors.New("make a gateway: no private key")
+	}
+	if err := CheckPeers(o.Peers); err != nil {
+		return nil, fmt.Errorf("make a gateway: %w", err)
 	}
 	o = o.withDefaults()
 	x, err := newExit(o)

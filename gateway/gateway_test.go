@@ -267,9 +267,9 @@ func TestNewPeerFileIsAccepted(t *testing.T) {
 			t.Errorf("name %q was accepted", name)
 		}
 	}
-	for _, endpoint := range []string{"", "gw", "gw:1 #", "gw\n:1"} {
-		if _, _, err := NewPeer("a", o, endpoint); err == nil {
-			t.Errorf("endpoint %q was accepted", endpoint)
+	for _, endpoint := range []string{"", "gw", "gw:", "gw:0", "gw:65536", "gw:http", "gw:1 #", "gw\n:1"} {
+		if _, _, err := NewPeer("a", o, endpoint); !errors.Is(err, ErrEndpoint) {
+			t.Errorf("endpoint %q: got %v, want ErrEndpoint", endpoint, err)
 		}
 	}
 }

@@ -5,10 +5,15 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"adit/wg"
 )
+
+// ErrEndpoint is wrapped by NewPeer's error for an endpoint that peers could
+// not use.
+var ErrEndpoint = errors.New("want HOST:PORT")
 
 // NewPeer makes keys and addresses for one more peer of the gateway that o
 // describes. It returns the peer, to be put into o.Peers, and the text of the
@@ -23,8 +28,8 @@ func NewPeer(name string, o Options, endpoint string) (Peer, string, error) {
 	if o.PrivateKey.IsZero() {
 		return Peer{}, "", errors.New("make a peer: the gateway has no private key")
 	}
-	if host, port, err := net.SplitHostPort(endpoint); err != nil || host == "" || port == "" || strings.ContainsAny(endpoint, " \t\r\n#") {
-		return Peer{}, "", fmt.Errorf("make a peer: %q is not host:port", endpoint)
+	if !isEndpoint(endpoint) {
+		return Peer{}, "", fmt.Errorf("make a peer: %q: %w", endpoint, ErrEndpoint)
 	}
 	key := wg.NewPrivateKey()
 	psk := wg.NewPresharedKey()
@@ -39,6 +44,16 @@ func NewPeer(name string, o Options, endpoint string) (Peer, string, error) {
 		dns = append(dns, p.Addr().String())
 	}
 	return peer, clientFile(name, o, key, peer, dns, endpoint), nil
+}
+
+// isEndpoint reports whether s is a "host:port" that a wg-quick file can hold.
+func isEndpoint(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || host == "" || strings.ContainsAny(s, " \t\r\n#") {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
 }
 
 // maxTried bounds the search in a network of which a peer has very many.
