@@ -117,15 +117,16 @@ leave by ordinary sockets of this host, without root. Ends on INT and TERM.
   --peer PUBKEY[,PSKFILE]=ADDR[,ADDR]
                             accept this peer, with these addresses in the tunnel
   --new-peer NAME           make one more peer, print its configuration, accept
-                            it; with --private-key, its preshared key is kept
-                            beside that as NAME.psk
+                            it; with --private-key, it is remembered beside that
+                            in NAME.psk and NAME.peer, and the command that
+                            accepts it again is told
   --endpoint HOST:PORT      the gateway's address for that (this host's)
   --mtu N                   (1420)
   -v, -vv, -q               say more, everything, only errors
   --log-format text|json    (text)
   --log-file FILE           write the log there
 
-Example: adit serve --private-key ./gw.key --new-peer laptop > laptop.conf
+Example: (umask 077; adit serve --private-key gw.key --new-peer pc > pc.conf)
 `,
 	"demo": `
 usage: adit demo [--] [CMD [ARG...]]

@@ -29,7 +29,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "listen", Usage: "where peers reach the gateway: [ADDR]:PORT"},
 		&cli.StringFlag{Name: "private-key", Usage: "file of the gateway's private key; made if missing"},
 		&cli.StringSliceFlag{Name: "peer", Usage: "accept a peer: PUBKEY[,PSKFILE]=ADDR[,ADDR]"},
-		&cli.StringFlag{Name: "new-peer", Usage: "make one more peer and print its configuration"},
+		&cli.StringSliceFlag{Name: "new-peer", Usage: "make one more peer and print its configuration"},
 		&cli.StringFlag{Name: "endpoint", Usage: "the gateway's address for that: HOST:PORT"},
 		&cli.StringFlag{Name: "mtu", Usage: "size of packets in bytes"},
 	}, logFlags()...)
@@ -54,25 +54,34 @@ func (a *adit) serve(c *cli.Context) error {
 		defer f.Close()
 		log = f
 	}
-	o, err := serveOptions(c)
+	o, newKey, err := serveOptions(c)
 	if err != nil {
 		return err
 	}
 	o.Logger = launcher.NewLogger(log, l.LogFormat, l.LogLevel)
-	var text string
-	if name := c.String("new-peer"); name != "" {
-		if text, err = a.newPeer(c, name, &o); err != nil {
-			return err
-		}
-	} else if len(o.Peers) == 0 {
-		return msgNoPeer.fail()
+	made, err := makePeer(c, o)
+	switch {
+	case err != nil:
+		return err
+	case made != nil:
+		o.Peers = append(o.Peers, made.peer)
+	case len(o.Peers) == 0:
+		return noPeer(c)
 	}
+	// The port comes first: where it is in use, no file is left behind.
 	g, err := gateway.New(o)
 	if err != nil {
-		return msgServe.because(err)
+		return noGateway(c, o, err)
 	}
-	if err := a.ui.print(text); err != nil {
-		return err
+	if newKey {
+		if err := writeNew(c.String("private-key"), o.PrivateKey.Base64()); err != nil {
+			return badValue(c, "private-key", err)
+		}
+	}
+	if made != nil {
+		if err := a.tellPeer(c, made); err != nil {
+			return err
+		}
 	}
 	if !l.Quiet {
 		a.ui.note(fmt.Sprintf(noteServing, g.Addr(), o.PrivateKey.Public()))
@@ -85,136 +94,153 @@ func (a *adit) serve(c *cli.Context) error {
 	return nil
 }
 
-// serveOptions returns what the options of c say about the gateway.
-func serveOptions(c *cli.Context) (o gateway.Options, err error) {
+// tellPeer prints the configuration of n. If the gateway's key outlives this
+// run, so does the peer: it is remembered beside that, and the user is told
+// what accepts it again.
+func (a *adit) tellPeer(c *cli.Context, n *newPeer) error {
+	if n.file != nil {
+		if err := n.file.write(n.peer); err != nil {
+			return badValue(c, "new-peer", err)
+		}
+	}
+	a.warnWorldOutput()
+	if err := a.ui.print(n.text); err != nil {
+		if n.file != nil { // nobody has the private key
+			err = errors.Join(err, n.file.remove())
+		}
+		return err
+	}
+	if n.file == nil || a.ui.quiet {
+		return nil
+	}
+	_, option, err := n.file.read()
+	if err != nil {
+		return badValue(c, "new-peer", err)
+	}
+	line := acceptLine(c, option)
+	if line == "" { // a name that a shell would misread
+		line = "--peer " + option
+	}
+	a.ui.note(fmt.Sprintf(noteNewPeer, line))
+	return nil
+}
+
+// noPeer is the error of a gateway to which nobody could come. Its hints accept
+// who is remembered, or make a peer.
+func noPeer(c *cli.Context) error {
+	again := ""
+	if _, options, err := remembered(c, nil); err == nil && len(options) > 0 {
+		again = acceptLine(c, options...)
+	}
+	changed := map[string]string{"new-peer": "laptop"}
+	if key := c.String("private-key"); key == "" {
+		changed["private-key"] = "gw.key" // or the peer would be of use only once
+	} else {
+		changed["new-peer"] = peerFile{filepath.Dir(key), "laptop"}.free()
+	}
+	return msgNoPeer.fail(again, serveLine(c, changed))
+}
+
+// noGateway says which option is at fault where gateway.New failed.
+func noGateway(c *cli.Context, o gateway.Options, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		other := o.Listen.Port() + 1
+		if other == 0 {
+			other = o.Listen.Port() - 1
+		}
+		listen := c.String("listen")
+		if listen == "" {
+			listen = defaultListen
+		}
+		listen = listen[:strings.LastIndexByte(listen, ':')+1] + strconv.Itoa(int(other))
+		return msgPort.because(err, serveLine(c, map[string]string{"listen": listen}))
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EAFNOSUPPORT):
+		return badValue(c, "listen", err)
+	}
+	return msgServe.because(err)
+}
+
+// serveOptions returns what the options of c say about the gateway. newKey says
+// that its private key is new and has a file to be written.
+func serveOptions(c *cli.Context) (o gateway.Options, newKey bool, err error) {
 	o.DNS = true
 	listen := defaultListen
 	if c.IsSet("listen") {
 		listen = c.String("listen")
 	}
 	if o.Listen, err = parseListen(listen); err != nil {
-		return o, badValue(c, "listen", err)
+		return o, false, badValue(c, "listen", err)
 	}
 	if c.IsSet("mtu") {
 		if o.MTU, err = config.ParseMTU(c.String("mtu")); err != nil {
-			return o, badValue(c, "mtu", err)
+			return o, false, badValue(c, "mtu", err)
 		}
 	}
-	if o.PrivateKey, err = gatewayKey(c.String("private-key")); err != nil {
-		return o, badValue(c, "private-key", err)
+	if o.PrivateKey, newKey, err = gatewayKey(c.String("private-key")); err != nil {
+		return o, false, badValue(c, "private-key", err)
 	}
 	for _, s := range c.StringSlice("peer") {
 		p, err := parsePeer(s)
 		if err != nil {
-			return o, badValue(c, "peer", err)
+			return o, false, badValue(c, "peer", err)
 		}
 		o.Peers = append(o.Peers, p)
 	}
-	return o, nil
+	if err := gateway.CheckPeers(o.Peers); err != nil {
+		return o, false, badValue(c, "peer", err)
+	}
+	return o, newKey, nil
 }
 
 // parseListen returns the address of s; without a host it is all addresses.
 func parseListen(s string) (netip.AddrPort, error) {
+	full := s
 	if port, ok := strings.CutPrefix(s, ":"); ok {
-		s = "[::]:" + port
+		full = "[::]:" + port
 	}
-	a, err := netip.ParseAddrPort(s)
+	a, err := netip.ParseAddrPort(full)
 	if err != nil {
 		return a, fmt.Errorf("%q is not an address and a port: want 192.0.2.1:51820, [2001:db8::1]:51820 or :51820", s)
 	}
 	return a, nil
 }
 
-// gatewayKey reads the key of path, and makes it if there is no such file. No
-// path: a key that nobody will know again.
-func gatewayKey(path string) (wg.PrivateKey, error) {
+// gatewayKey reads the key of path, and makes it if there is no such file; then
+// the file is for the caller to write. No path: a key that nobody will know
+// again.
+func gatewayKey(path string) (k wg.PrivateKey, isNew bool, err error) {
 	if path == "" {
-		return wg.NewPrivateKey(), nil
+		return wg.NewPrivateKey(), false, nil
+	}
+	if isKey(path) {
+		return k, false, errKeyForFile
 	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		k := wg.NewPrivateKey()
-		return k, writeSecret(path, k.Base64())
+		return wg.NewPrivateKey(), true, nil
 	}
 	if err != nil {
-		return wg.PrivateKey{}, err
+		return k, false, err
 	}
-	k, err := wg.ParsePrivateKey(strings.TrimSpace(string(text)))
-	if err != nil {
-		return k, fmt.Errorf("%s: %w", path, err)
+	if k, err = wg.ParsePrivateKey(strings.TrimSpace(string(text))); err != nil {
+		return k, false, fmt.Errorf("%s: %w", path, err)
 	}
-	return k, nil
+	return k, false, nil
 }
 
-// writeSecret writes a file that did not exist, for the owner alone.
-func writeSecret(path, text string) error {
+// writeNew writes a line to a file that did not exist, for the owner alone. A
+// file that could not be written is removed.
+func writeNew(path, text string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(text + "\n")
-	return errors.Join(err, f.Close())
-}
-
-// publicKeyLen is the length in characters of a key in base64. It ends in an
-// equals sign of its own.
-const publicKeyLen = 44
-
-// parsePeer takes PUBKEY[,PSKFILE]=ADDR[,ADDR…].
-func parsePeer(s string) (p gateway.Peer, err error) {
-	if len(s) <= publicKeyLen {
-		return p, errors.New("want PUBKEY[,PSKFILE]=ADDR[,ADDR]")
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
 	}
-	if p.PublicKey, err = wg.ParsePublicKey(s[:publicKeyLen]); err != nil {
-		return p, err
-	}
-	file, addrs, ok := strings.Cut(s[publicKeyLen:], "=")
-	if !ok || addrs == "" || file != "" && file[0] != ',' {
-		return p, errors.New("want PUBKEY[,PSKFILE]=ADDR[,ADDR]")
-	}
-	if file != "" {
-		text, err := os.ReadFile(file[1:])
-		if err != nil {
-			return p, err
-		}
-		if p.PresharedKey, err = wg.ParsePresharedKey(strings.TrimSpace(string(text))); err != nil {
-			return p, fmt.Errorf("%s: %w", file[1:], err)
-		}
-	}
-	if p.Addresses, err = config.ParsePrefixes(addrs); err != nil {
-		return p, err
-	}
-	return p, nil
-}
-
-// newPeer adds a peer to o and returns the text of its configuration. If the
-// gateway's key outlives this run, so does the peer: its preshared key is kept
-// beside the gateway's key, and the user is told the --peer that accepts it.
-func (a *adit) newPeer(c *cli.Context, name string, o *gateway.Options) (string, error) {
-	endpoint := c.String("endpoint")
-	if endpoint == "" {
-		endpoint = netip.AddrPortFrom(reachedBy(o.Listen.Addr()), o.Listen.Port()).String()
-		if o.Listen.Port() == 0 {
-			return "", msgEndpoint.fail()
-		}
-	}
-	p, text, err := gateway.NewPeer(name, *o, endpoint)
-	if err != nil {
-		return "", msgNewPeer.because(err)
-	}
-	if key := c.String("private-key"); key != "" {
-		psk := filepath.Join(filepath.Dir(key), filepath.Base(name)+".psk")
-		if err := writeSecret(psk, p.PresharedKey.Base64()); err != nil {
-			return "", msgNewPeer.because(err)
-		}
-		var addrs []string
-		for _, prefix := range p.Addresses {
-			addrs = append(addrs, prefix.String())
-		}
-		a.ui.note(fmt.Sprintf(noteNewPeer, p.PublicKey, psk, strings.Join(addrs, ",")))
-	}
-	o.Peers = append(o.Peers, p)
-	return text, nil
+	return nil
 }
 
 // reachedBy returns the address by which others reach a socket that is bound

@@ -104,10 +104,11 @@ var (
 	msgSetupRoot   = say("only root can install a profile", "sudo %[1]s setup apparmor --install", "or: %[1]s setup apparmor --print | sudo sh")
 	msgSetupWrite  = say("install the profile", "adit setup apparmor --print")
 	msgSetupParser = say("load the profile", "sudo apparmor_parser -r %[1]s")
-	msgNoPeer      = say("no peer could come: want --peer or --new-peer", "adit serve --new-peer laptop > laptop.conf")
-	msgEndpoint    = say("option --new-peer: needs --endpoint where the port is not fixed by --listen", "adit serve --new-peer laptop --listen :51820 > laptop.conf")
-	msgNewPeer     = say("option --new-peer", "adit serve --private-key ./gateway.key --new-peer laptop > laptop.conf")
-	msgServe       = say("serve", "another port: adit serve --listen :51821 --new-peer laptop > laptop.conf")
+	msgNoPeer      = say("no peer could come: want --peer or --new-peer", "%[1]s", "%[2]s")
+	msgEndpoint    = say("option --new-peer: needs --endpoint where the port is not fixed by --listen", "%[1]s")
+	msgOldPeer     = say("option --new-peer: there is a peer %[1]q already: %[2]s", "to accept it again: %[3]s", "to make another: %[4]s", "where its configuration is lost: rm -f %[5]s")
+	msgPort        = say("option --listen", "another port: %[1]s")
+	msgServe       = say("serve")
 	msgDemo        = say("demo", "adit doctor")
 	msgShell       = say("%[1]q is not a shell that completion knows", "adit completion bash")
 	msgNoShell     = say("completion for which shell?", "adit completion bash")
@@ -118,7 +119,7 @@ var (
 const (
 	warnWorldOutput = "the key goes to a file that other users can read: umask 077"
 	noteServing     = "serving at %s, public key %s"
-	noteNewPeer     = "to accept this peer again: --peer %s,%s=%s"
+	noteNewPeer     = "to accept this peer again: %s"
 	noteWorldConfig = "%s: other users can read it: chmod 600 %s"
 )
 

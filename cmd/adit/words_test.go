@@ -29,6 +29,7 @@ func TestEveryMessage(t *testing.T) {
 		"more.conf": goodConf + "Colour = blue\n",
 		"bad.conf":  strings.Replace(goodConf, "0.0.0.0/0", "10.0.0.0/33", 1),
 	})
+	oldPeer(t, "old")
 	home := map[string]string{"HOME": "/home/me"}
 	with := func(name, value string) map[string]string {
 		m := maps.Clone(home)
@@ -112,9 +113,23 @@ func TestEveryMessage(t *testing.T) {
 		{"serve a peer without an address", run("serve --peer " + peerKey), nil},
 		{"serve a peer whose key file is not there", run("serve --peer " + peerKey + ",laptop.psk=10.97.0.2"), nil},
 		{"serve with a key file that holds none", run("serve --private-key wg0.conf --new-peer laptop"), nil},
-		{"serve a new peer at no fixed port", run("serve --listen :0 --new-peer laptop"), nil},
-		{"serve a new peer without a name that is one", run("serve --new-peer laptop --endpoint nowhere"), nil},
-		{"serve at a port that is in use", call{}, msgServe.because(errors.New("make a gateway: listen on port 51820: address already in use"))},
+		{"serve a peer that is given by name", run("serve --peer laptop=10.97.0.2"), nil},
+		{"serve a private key for a peer's name", run("serve --peer " + privateKey[:40] + "=10.97.0.2"), nil},
+		{"serve a preshared key that is not in a file", run("serve --peer " + peerKey + "," + privateKey + "=10.97.0.2"), nil},
+		{"serve with a private key that is not in a file", run("serve --new-peer laptop --private-key " + privateKey), nil},
+		{"serve one peer twice", run("serve --peer " + peerKey + "=10.97.0.2 --peer " + peerKey + "=10.97.0.3"), nil},
+		{"serve two peers with one address", run("serve --peer " + peerKey + "=10.97.0.2 --peer " + otherKey + "=10.97.0.0/24"), nil},
+		{"serve at a port that is none", run("serve --listen :http --new-peer laptop"), nil},
+		{"serve a new peer at no fixed port", run("serve --listen :0 --private-key gw.key --new-peer laptop"), nil},
+		{"serve a new peer without an endpoint that is one", run("serve --new-peer laptop --endpoint nowhere"), nil},
+		{"serve a new peer in another folder", run("serve --private-key gw.key --new-peer ../laptop"), nil},
+		{"serve a new peer that would be hidden", run("serve --new-peer .laptop"), nil},
+		{"serve two new peers", run("serve --new-peer a --new-peer b"), nil},
+		{"serve a new peer of a name that is taken", run("serve --private-key ./old/gw.key --new-peer phone"), nil},
+		{"serve nobody, though there are peers", run("serve --private-key old/gw.key"), nil},
+		{"serve at a port that is in use", run("serve --listen " + busyAddress(t) + " --private-key gw.key --new-peer laptop"), nil},
+		{"serve at an address of another host", run("serve --listen 192.0.2.1:51820 --private-key gw.key --new-peer laptop"), nil},
+		{"serve fails", call{}, msgServe.because(errors.New("make a gateway: out of memory"))},
 		{"demo", call{}, msgDemo.because(errors.New("listen tcp 127.0.0.1:0: operation not permitted"))},
 
 		{"pubkey of junk", call{args: []string{"pubkey"}, stdin: "junk"}, nil},
