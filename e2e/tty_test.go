@@ -276,6 +276,25 @@ func TestTerminalIsTheCommandsOwn(t *testing.T) {
 	term.want(`ALL\r\nOPEN`)
 }
 
+// What a program types into its terminal (TIOCSTI) the shell reads and executes,
+// outside of the tunnel. Kernels may refuse it by themselves: dev.tty.legacy_tiocsti.
+func TestCommandCannotTypeIntoTheShell(t *testing.T) {
+	w := enter(t)
+	need(t, "python3")
+	const script = "import fcntl, termios\nfor c in 'echo TY''PED\\n': fcntl.ioctl(0, termios.TIOCSTI, c)\n"
+	file, err := w.User.WriteFile("type.py", script, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	term := w.shell(t)
+	if b, err := os.ReadFile("/proc/sys/dev/tty/legacy_tiocsti"); err != nil || strings.TrimSpace(string(b)) == "1" {
+		term.typed("python3 " + file + "\n")
+		term.want(`TYPED\r\n`) // without adit it works
+	}
+	term.typed("$ADIT run -c $CONF -- python3 " + file + " 2>&1 | grep -o 'Input/output error'\n")
+	term.want(`Input/output error\r\n`)
+}
+
 func TestResizeReachesTheCommandOnce(t *testing.T) {
 	w := enter(t)
 	need(t, "python3")
