@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
+	"adit/config"
 	"adit/launcher"
 
 	"github.com/urfave/cli/v2"
@@ -23,11 +25,13 @@ type adit struct {
 	probe  func(context.Context) []launcher.ModeReport
 	ctx    context.Context
 
+	args   []string        // as typed, without the program's name
 	result launcher.Result // of the command that run started
 }
 
 // main runs the program and returns how the process is to end.
 func (a *adit) main(args []string) launcher.Result {
+	a.args = args[min(1, len(args)):]
 	if err := a.app().RunContext(a.ctx, args); err != nil {
 		return launcher.Result{Code: a.ui.fail(err)}
 	}
@@ -45,7 +49,7 @@ func (a *adit) app() *cli.App {
 		Writer:                    io.Discard,
 		ErrWriter:                 io.Discard,
 		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              usageError,
+		OnUsageError:              a.usageError,
 		Flags: []cli.Flag{
 			helpFlag(),
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
@@ -70,7 +74,7 @@ func (a *adit) app() *cli.App {
 			{Name: "help", Usage: "print help", Action: a.help},
 		},
 	}
-	finish(app.Commands)
+	a.finish(app.Commands)
 	app.Action = withHelp(a, app.Action)
 	for _, c := range app.Commands {
 		a.wrap(c)
@@ -79,12 +83,12 @@ func (a *adit) app() *cli.App {
 }
 
 // finish sets what is the same for all commands.
-func finish(commands []*cli.Command) {
+func (a *adit) finish(commands []*cli.Command) {
 	for _, c := range commands {
 		c.HideHelp = true
-		c.OnUsageError = usageError
+		c.OnUsageError = a.usageError
 		c.Flags = append(c.Flags, helpFlag())
-		finish(c.Subcommands)
+		a.finish(c.Subcommands)
 	}
 }
 
@@ -122,7 +126,11 @@ func (a *adit) noCommand(c *cli.Context) error {
 	case laterCommands[word]:
 		return msgCommandLater.fail(word)
 	}
-	return msgUnknownCommand.fail(word, shellWords(c.Args().Slice()))
+	words := c.Args().Slice()
+	if name := config.Closest(word, slices.Values(commandNames(c.App))); name != "" {
+		return msgMisspelt.fail(word, shellWords(slices.Concat([]string{"adit", name}, words[1:])))
+	}
+	return msgUnknownCommand.fail(word, shellWords(words))
 }
 
 // laterCommands and laterOptions are in the contract with the user but not in
@@ -142,14 +150,17 @@ func words(s string) map[string]bool {
 }
 
 // usageError turns what package flag says into adit's words.
-func usageError(c *cli.Context, err error, _ bool) error {
+func (a *adit) usageError(c *cli.Context, err error, _ bool) error {
 	text := err.Error()
 	path := strings.TrimSpace("adit " + commandPath(c))
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		if laterOptions[name] {
 			return msgOptionLater.fail(dashes(name))
 		}
-		return msgUnknownOption.fail(dashes(name), path)
+		if path == "adit" && slices.Contains(optionWords(runFlags()), dashes(name)) {
+			return msgEarlyOption.fail(dashes(name), a.optionsAfterCommand(c.App))
+		}
+		return msgUnknownOption.fail(a.typedOption(name), path)
 	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
 		return msgNoValue.fail(dashes(name), path)
@@ -183,9 +194,17 @@ func commandPath(c *cli.Context) string {
 // noArguments returns an error if c was given words that are not options.
 func noArguments(c *cli.Context) error {
 	if c.Args().Present() {
+		if word := c.Args().First(); strings.HasSuffix(word, ".conf") && takesConfig(c) && !c.IsSet("config") {
+			return msgForgotC.fail(word, typedLine(c, withFiles(word), nil))
+		}
 		return msgUnexpected.fail(commandPath(c), c.Args().First())
 	}
 	return nil
+}
+
+// takesConfig reports whether c's command has the option -c.
+func takesConfig(c *cli.Context) bool {
+	return slices.Contains(optionWords(c.Command.Flags), "-c")
 }
 
 // A failure is an error with the hints that go with it and the exit status.

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
+	"adit/config"
 	"adit/launcher"
 
 	"github.com/urfave/cli/v2"
@@ -14,8 +17,8 @@ func doctorFlags() []cli.Flag { return append(configFlags(), jsonFlag()) }
 
 // A doctorReport is what adit doctor --json prints.
 type doctorReport struct {
-	Modes  []modeReport `json:"modes"` // strongest first
-	Config *configNotes `json:"config,omitempty"`
+	Modes   []modeReport  `json:"modes"` // strongest first
+	Configs []configNotes `json:"configs,omitempty"`
 }
 
 type modeReport struct {
@@ -28,7 +31,7 @@ type modeReport struct {
 }
 
 type configNotes struct {
-	Source string   `json:"source"`
+	Source string   `json:"source,omitempty"`
 	Error  string   `json:"error,omitempty"`
 	Notes  []string `json:"notes,omitempty"`
 }
@@ -41,19 +44,14 @@ func (a *adit) doctor(c *cli.Context) error {
 		return err
 	}
 	var r doctorReport
+	var bad error // is told in the end: the modes are of use all the same
 	if c.IsSet("config") || c.IsSet("config-fd") {
-		cfg, err := a.load(c)
-		if err != nil {
-			return err
-		}
-		r.Config = &configNotes{Source: cfg.Source}
-		for _, n := range cfg.Notes {
-			r.Config.Notes = append(r.Config.Notes, n.In(cfg.Source))
-		}
+		r.Configs, bad = a.lookAt(c)
 	}
 	works := false
 	for _, m := range a.probe(a.ctx) {
 		works = works || m.Works
+		m.Reason = strings.TrimPrefix(m.Reason, "mode "+m.Mode+": ")
 		r.Modes = append(r.Modes, modeReport(m))
 	}
 	text := r.text()
@@ -70,7 +68,32 @@ func (a *adit) doctor(c *cli.Context) error {
 	if !works {
 		a.result = launcher.Result{Code: 1}
 	}
-	return nil
+	return bad
+}
+
+// lookAt reports on the configurations that c names, outermost first, and
+// returns the first error of any.
+func (a *adit) lookAt(c *cli.Context) (list []configNotes, bad error) {
+	all, bad := a.outer(c)
+	cfg, err := a.load(c)
+	if err == nil {
+		all = append(all, cfg)
+	}
+	bad = cmp.Or(bad, err)
+	for _, cfg := range all {
+		r := configNotes{Source: cfg.Source}
+		for _, n := range cfg.Notes {
+			r.Notes = append(r.Notes, n.In(cfg.Source))
+		}
+		list = append(list, r)
+	}
+	var e *config.Error
+	if errors.As(bad, &e) {
+		list = append(list, configNotes{Source: e.File, Error: e.Error()})
+	} else if bad != nil {
+		list = append(list, configNotes{Error: bad.Error()})
+	}
+	return list, bad
 }
 
 // text lays the report out for reading.
@@ -91,7 +114,7 @@ func (r *doctorReport) text() string {
 			fmt.Fprintf(&b, "  how: %s\n", printable(m.Detail))
 		}
 		if m.Reason != "" {
-			fmt.Fprintf(&b, "  why: %s\n", printable(strings.TrimPrefix(m.Reason, "mode "+m.Mode+": ")))
+			fmt.Fprintf(&b, "  why: %s\n", printable(m.Reason))
 		}
 		for _, h := range m.Hints {
 			fmt.Fprintf(&b, "  hint: %s\n", printable(h))
@@ -100,9 +123,12 @@ func (r *doctorReport) text() string {
 	if !chosen {
 		b.WriteString("no mode works here: adit would not run any command\n")
 	}
-	if r.Config != nil {
-		fmt.Fprintf(&b, "configuration %s: can be used\n", printable(r.Config.Source))
-		for _, n := range r.Config.Notes {
+	for _, c := range r.Configs {
+		if c.Error != "" {
+			continue // goes to standard error, with its hints
+		}
+		fmt.Fprintf(&b, "configuration %s: can be used\n", printable(c.Source))
+		for _, n := range c.Notes {
 			fmt.Fprintf(&b, "  note: %s\n", printable(n))
 		}
 	}

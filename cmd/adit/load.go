@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,13 +33,16 @@ func (a *adit) load(c *cli.Context) (*config.Config, error) {
 	}
 	for _, assignment := range c.StringSlice("set") {
 		if err := cfg.Set(assignment); err != nil {
-			return nil, msgBadSet.because(err, checkCommand(c))
+			return nil, msgBadSet.because(err, checkCommand(c, nil))
 		}
 	}
 	if err := overlay(c, cfg); err != nil {
 		return nil, err
 	}
 	if err := cfg.Finish(); err != nil {
+		if option := blame(c, cfg, err); option != "" {
+			return nil, msgOptionClash.because(err, option, checkCommand(c, nil))
+		}
 		return nil, badConfig(c, err)
 	}
 	if c.Bool("strict") {
@@ -60,14 +64,14 @@ func (a *adit) outer(c *cli.Context) ([]*config.Config, error) {
 		}
 		cfg, err := a.parseFile(c, file)
 		if err != nil {
-			return nil, err
+			return list, err
 		}
 		if err := cfg.Finish(); err != nil {
-			return nil, badConfig(c, err)
+			return list, badConfig(c, err)
 		}
 		if c.Bool("strict") {
 			if err := cfg.Strict(); err != nil {
-				return nil, badConfig(c, err)
+				return list, badConfig(c, err)
 			}
 		}
 		list = append(list, cfg)
@@ -76,16 +80,22 @@ func (a *adit) outer(c *cli.Context) ([]*config.Config, error) {
 }
 
 func badConfig(c *cli.Context, err error) error {
-	return msgBadConfig.because(err, checkCommand(c))
+	return msgBadConfig.because(err, checkCommand(c, err))
 }
 
-// checkCommand returns what shows more about the configuration of c.
-func checkCommand(c *cli.Context) string {
+// checkCommand returns what shows more about the configuration of c that err is
+// about; if err does not tell, the one that options apply to.
+func checkCommand(c *cli.Context, err error) string {
 	if c.IsSet("config-fd") {
 		return "adit check --config-fd 3 3< wg0.conf"
 	}
 	if files := c.StringSlice("config"); len(files) > 0 {
-		return cmp.Or(shellWords([]string{"adit", "check", "-c", files[0]}), "adit check -c wg0.conf")
+		file := files[len(files)-1]
+		var e *config.Error
+		if errors.As(err, &e) && len(files) > 1 && e.File != "" {
+			file = e.File
+		}
+		return cmp.Or(shellWords([]string{"adit", "check", "-c", file}), "adit check -c wg0.conf")
 	}
 	return "adit check" // goes by the environment, too
 }
@@ -99,6 +109,8 @@ func (a *adit) parse(c *cli.Context, content string) (*config.Config, error) {
 		return nil, msgTwoConfigs.fail("-c", "--config-fd", path)
 	case len(files) > 1 && c.Command.Name == "check":
 		return nil, msgCheckOne.fail()
+	case len(files) > 1 && slices.Contains(files, "-"):
+		return nil, msgNestedStdin.fail()
 	case len(files) > 1:
 		return a.parseFile(c, files[len(files)-1]) // the others: outer
 	case len(files) == 1 && c.IsSet("config-fd"):
@@ -110,23 +122,15 @@ func (a *adit) parse(c *cli.Context, content string) (*config.Config, error) {
 	case len(files) == 1:
 		return a.parseFile(c, files[0])
 	case env != "" && content != "":
-		return nil, msgTwoConfigs.fail("ADIT_CONFIG", envContent, path)
+		return nil, msgTwoVariables.fail("ADIT_CONFIG", envContent)
 	case content != "":
 		return parseContent(c, content)
+	case env == "-":
+		return a.parseStdin(c)
 	case env != "":
 		return a.parseFile(c, env)
 	}
-	return nil, a.noConfig(c, path)
-}
-
-// noConfig explains that there is no configuration; a first word that looks
-// like one tells that only -c was forgotten.
-func (a *adit) noConfig(c *cli.Context, path string) error {
-	words := c.Args().Slice()
-	if len(words) > 0 && strings.HasSuffix(words[0], ".conf") {
-		return msgForgotC.fail(words[0], shellWords(words[:1]), shellWords(words[1:]))
-	}
-	return msgNoConfig.fail(path)
+	return nil, a.noConfig(c)
 }
 
 func (a *adit) parseFile(c *cli.Context, nameOrPath string) (*config.Config, error) {
@@ -137,9 +141,9 @@ func (a *adit) parseFile(c *cli.Context, nameOrPath string) (*config.Config, err
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, unreadable(err, path)
+		return nil, unreadable(c, err, path)
 	case err != nil:
-		return nil, msgNotFound.because(err, "adit "+commandPath(c), candidate(nameOrPath))
+		return nil, msgNotFound.because(err, instead(c, nameOrPath, a.candidate(nameOrPath)))
 	}
 	defer f.Close()
 	cfg, err := config.Parse(path, f)
@@ -151,25 +155,19 @@ func (a *adit) parseFile(c *cli.Context, nameOrPath string) (*config.Config, err
 
 // unreadable hints how to get a copy of a file that is root's, as those in
 // /etc/wireguard are.
-func unreadable(err error, path string) error {
+func unreadable(c *cli.Context, err error, path string) error {
 	var n *config.NotFoundError
 	if errors.As(err, &n) && len(n.Tried) > 0 {
 		path = n.Tried[len(n.Tried)-1]
-	}
-	return msgUnreadable.because(err, shellWords([]string{path}), filepath.Base(path))
-}
-
-// candidate returns a file here that may have been meant, for a hint.
-func candidate(nameOrPath string) string {
-	for _, path := range []string{"./" + nameOrPath, "./" + nameOrPath + ".conf"} {
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && shellWords([]string{path}) != "" {
-			return path
+		if _, gone := os.Stat(path); errors.Is(gone, fs.ErrNotExist) {
+			return msgUnreadable.because(err) // another folder is the unreadable one
 		}
 	}
-	if all, _ := filepath.Glob("*.conf"); len(all) > 0 && shellWords(all[:1]) != "" {
-		return "./" + all[0]
+	base, then := filepath.Base(path), ""
+	if name, ok := strings.CutSuffix(base, ".conf"); ok && c != nil {
+		then = typedLine(c, withFiles(name), c.Args().Slice())
 	}
-	return "./wg0.conf"
+	return msgUnreadable.because(err, shellWords([]string{path}), shellWords([]string{base}), then)
 }
 
 // parseStdin reads standard input to its end and then closes it, so that the

@@ -131,6 +131,7 @@ func (c call) run(t *testing.T) (s said) {
 			return launcher.Result{}, nil
 		},
 	}
+	a.args = c.args
 	if err := a.app().RunContext(a.ctx, append([]string{"adit"}, c.args...)); err != nil {
 		s.failure = asFailure(err)
 		a.result = launcher.Result{Code: a.ui.fail(err)}

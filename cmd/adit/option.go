@@ -100,6 +100,9 @@ func overlay(c *cli.Context, cfg *config.Config) error {
 		}
 		cfg.DNSSearch = domains
 	}
+	if c.Bool("4") && c.Bool("6") {
+		return msgTwoConfigs.fail("-4", "-6", "adit "+commandPath(c))
+	}
 	if c.IsSet("4") || c.IsSet("6") {
 		cfg.Options.IPv4Only, cfg.Options.IPv6Only = c.Bool("4"), c.Bool("6")
 	}
@@ -161,7 +164,15 @@ func (a *adit) logOptions(c *cli.Context, o *launcher.Options) error {
 	if o.LogFile != "" {
 		f, err := os.OpenFile(o.LogFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 		if err != nil {
-			return msgLogFile.because(err)
+			hint := ""
+			if takesConfig(c) {
+				files := c.StringSlice("config")
+				if len(files) == 0 && a.getenv("ADIT_CONFIG") == "" {
+					files = []string{"wg0.conf"}
+				}
+				hint = typedLine(c, append(withFiles(files...), "--log-file", "./adit.log"), c.Args().Slice())
+			}
+			return msgLogFile.because(err, hint)
 		}
 		f.Close()
 	}

@@ -199,7 +199,7 @@ configuration wg0.conf: can be used
       "mode": "namespace",
       "covers": "everything",
       "works": false,
-      "reason": "mode namespace: clone: operation not permitted",
+      "reason": "clone: operation not permitted",
       "hints": [
         "adit setup apparmor --print | sudo sh"
       ]

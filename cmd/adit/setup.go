@@ -20,7 +20,12 @@ func apparmorFlags() []cli.Flag {
 	}
 }
 
-func (a *adit) setup(*cli.Context) error { return msgSetupWhat.fail() }
+func (a *adit) setup(c *cli.Context) error {
+	if word := c.Args().First(); word != "" {
+		return msgSetupWord.fail(word)
+	}
+	return msgSetupWhat.fail()
+}
 
 // setupAppArmor is adit setup apparmor. Ubuntu 23.10 and later let only
 // programs with a profile that says so use the capabilities of a user
@@ -34,7 +39,9 @@ func (a *adit) setupAppArmor(c *cli.Context) error {
 		return err
 	}
 	switch {
-	case c.Bool("print") == c.Bool("install"):
+	case c.Bool("print") && c.Bool("install"):
+		return msgTwoConfigs.fail("--print", "--install", "adit setup apparmor")
+	case !c.Bool("print") && !c.Bool("install"):
 		return msgSetupHow.fail()
 	case c.Bool("print"):
 		return a.ui.print(profileScript(exe))

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"adit/launcher"
 
@@ -136,15 +138,22 @@ func printable(s string) string {
 	}, s)
 }
 
-// shellWords returns argv as it can be typed, "" if that is not certain: a
-// command that a user pastes must do what it seems to do.
+// shellWords returns argv as it can be typed, quoted where a shell would see
+// more than a word. It is "" if that is not certain, as with what a terminal
+// does not show: a command that a user pastes must do what it seems to do.
 func shellWords(argv []string) string {
-	for _, a := range argv {
-		if a == "" || strings.Trim(a, safeChars) != "" {
+	typed := make([]string, len(argv))
+	for i, a := range argv {
+		switch {
+		case !utf8.ValidString(a) || strings.ContainsFunc(a, func(r rune) bool { return !unicode.IsPrint(r) }):
 			return ""
+		case a == "" || strings.Trim(a, safeChars) != "":
+			typed[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		default:
+			typed[i] = a
 		}
 	}
-	return strings.Join(argv, " ")
+	return strings.Join(typed, " ")
 }
 
 const safeChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,@%+"

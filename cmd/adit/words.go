@@ -59,6 +59,11 @@ func usesEmpty(text string, operands []any) bool {
 			return true
 		}
 	}
+	for n := len(operands) + 1; n < 10; n++ { // there are none
+		if strings.Contains(text, fmt.Sprintf("%%[%d]", n)) {
+			return true
+		}
+	}
 	return false
 }
 
@@ -69,6 +74,8 @@ const example = "curl https://example.com"
 var (
 	msgNoSubcommand   = say("no command was given", "adit --help")
 	msgUnknownCommand = say("%[1]q is not a command of adit", "adit run -c wg0.conf -- %[2]s", "adit --help")
+	msgMisspelt       = say("%[1]q is not a command of adit", "did you mean: %[2]s", "adit --help")
+	msgEarlyOption    = say("option %[1]s: options go after the command word", "%[2]s")
 	msgCommandLater   = say("command %[1]s: this version does not have it yet", "adit --help")
 	msgOptionLater    = say("option %[1]s: this version does not have it yet", "adit run --help")
 	msgUnknownOption  = say("option %[1]s: there is no such option", "%[2]s --help")
@@ -81,24 +88,30 @@ var (
 	msgNoHelp         = say("there is no help on %[1]q", "adit --help")
 
 	msgNoCMD         = say("no command to run was given", "adit run -c wg0.conf -- "+example)
-	msgForgotC       = say("no configuration was given, and %[1]q looks like one", "adit run -c %[2]s -- %[3]s")
+	msgForgotC       = say("no configuration was given, and %[1]q looks like one", "%[2]s")
+	msgLateC         = say("no configuration was given: options go before the command, and -c stands behind it", "%[1]s")
+	msgTwice         = say("option -c: %[1]s is given twice", "adit run -c outer.conf -c inner.conf -- "+example)
+	msgSameKey       = say("option -c: %[1]s and %[2]s have the same PrivateKey: each tunnel needs its own", "adit check -c %[3]s")
+	msgTwoVariables  = say("%[1]s and %[2]s exclude each other", "unset %[1]s")
+	msgOptionClash   = say("option %[1]s", "%[2]s")
 	msgShellCommand  = say("adit shell takes no command: %[1]q", "adit run -c wg0.conf -- %[2]s")
 	msgCheckOne      = say("check: one configuration at a time", "adit check -c wg0.conf")
 	msgNestedStdin   = say("option -c: of several tunnels none can come from standard input", "adit run -c outer.conf -c inner.conf -- "+example)
-	msgNoConfig      = say("no configuration was given", "%[1]s -c wg0.conf", "or: ADIT_CONFIG=wg0.conf %[1]s")
+	msgNoConfig      = say("no configuration was given", "%[1]s", "or: ADIT_CONFIG=%[2]s %[3]s")
 	msgTwoConfigs    = say("%[1]s and %[2]s exclude each other", "%[3]s --help")
 	msgStdinTerminal = say("option -c: standard input is the terminal, which the command needs", "give the configuration by a pipe or a file: adit run -c - -- "+example+" < wg0.conf")
 	msgConfigFD      = say("option --config-fd: want the number of an open descriptor from 3 on", "adit run --config-fd 3 3< wg0.conf -- "+example)
 	msgContent       = say("ADIT_CONFIG_CONTENT: is neither a configuration nor the base64 of one", "export ADIT_CONFIG_CONTENT=\"$(base64 -w0 wg0.conf)\"")
 	msgBadConfig     = say("", "mend it, then: %[1]s")
 	msgBadSet        = say("", "%[1]s")
-	msgNotFound      = say("", "%[1]s -c %[2]s")
-	msgUnreadable    = say("", "sudo install -D -m 600 -o $(id -u) %[1]s ~/.config/adit/%[2]s")
+	msgNotFound      = say("", "%[1]s")
+	msgUnreadable    = say("", "mkdir -p ~/.config/adit && sudo install -m 600 -o $(id -u) %[1]s ~/.config/adit/%[2]s", "then: %[3]s")
 	msgBadLog        = say("ADIT_LOG: %[1]q is not a level: want error, warn, info or debug", "ADIT_LOG=debug adit run -c wg0.conf -- "+example)
-	msgLogFile       = say("option --log-file", "adit run --log-file ./adit.log -c wg0.conf -- "+example)
+	msgLogFile       = say("option --log-file", "%[1]s")
 
 	msgPubkey      = say("pubkey reads a private key from standard input", "adit genkey | adit pubkey")
 	msgSetupWhat   = say("setup what?", "adit setup apparmor --print")
+	msgSetupWord   = say("setup: %[1]q is not something to set up", "adit setup apparmor --print")
 	msgSetupHow    = say("want one of --print and --install", "adit setup apparmor --print | sudo sh")
 	msgSetupPath   = say("the path of this binary has characters that a profile cannot name safely: %[1]q", "put it elsewhere: sudo install bin/adit /usr/local/bin/adit")
 	msgSetupRoot   = say("only root can install a profile", "sudo %[1]s setup apparmor --install", "or: %[1]s setup apparmor --print | sudo sh")
@@ -117,6 +130,7 @@ var (
 
 // Warnings and notes of this package.
 const (
+	warnNoEndpoint  = "%s: no peer has an Endpoint: the command starts without a handshake"
 	warnWorldOutput = "the key goes to a file that other users can read: umask 077"
 	noteServing     = "serving at %s, public key %s"
 	noteNewPeer     = "to accept this peer again: %s"
