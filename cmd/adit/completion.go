@@ -68,11 +68,24 @@ var values = map[string]string{
 	"setup":        "apparmor",
 }
 
-func bashCompletion(app *cli.App) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, `# bash completion of adit
+// wordsAfter returns the words that command c may be followed by, "" if there
+// are none to offer.
+func wordsAfter(app *cli.App, c *cli.Command) string {
+	if c.Name == "help" {
+		return strings.Join(commandNames(app), " ")
+	}
+	return values[c.Name]
+}
+
+// fileOptions are followed by the name of a file.
+var fileOptions = []string{"-c", "--config", "--log-file", "--pcap", "--private-key"}
+
+// bashHead completes what comes before the options: the program's command, and
+// the command to be run. COMP_WORDBREAKS has "=" and ":", so that --mode=auto
+// is three words.
+const bashHead = `# bash completion of adit
 _adit() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd=${COMP_WORDS[1]} i
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd=${COMP_WORDS[1]} i f
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
 		COMPREPLY=($(compgen -W "%s" -- "$cur"))
@@ -83,7 +96,11 @@ _adit() {
 		for ((i = 2; i < COMP_CWORD; i++)); do
 			case ${COMP_WORDS[i]} in
 			--) ((i++)); break ;;
-			%s) ((i++)) ;;
+			%s)
+				[[ ${COMP_WORDS[i+1]} == = ]] && ((i++))
+				((i++))
+				while [[ ${COMP_WORDS[i+1]} == [=:] ]]; do ((i += 2)); done
+				;;
 			-*) ;;
 			*) break ;;
 			esac
@@ -93,17 +110,58 @@ _adit() {
 			return
 		fi
 	fi
+	if [[ $cur == = ]]; then
+		cur=
+	elif [[ $prev == = ]]; then
+		prev=${COMP_WORDS[COMP_CWORD-2]}
+	fi
 	case $prev in
-`, strings.Join(commandNames(app), " "), strings.Join(valueWords(app), "|"))
-	for _, word := range []string{"--mode", "--dns", "--wait", "--log-format", "completion", "setup"} {
+`
+
+// bashConfigs offers names of configurations and files. The names do not go
+// through compgen -W, which would carry out what is in them.
+const bashConfigs = `	-c|--config)
+		for f in "${XDG_CONFIG_HOME:-$HOME/.config}"/adit/*.conf; do
+			f=${f##*/}; f=${f%.conf}
+			[[ $f != "*" && $f == "$cur"* ]] && COMPREPLY+=("$f")
+		done
+		while IFS= read -r f; do COMPREPLY+=("$f"); done < <(compgen -f -- "$cur")
+		compopt -o filenames 2>/dev/null
+		return ;;
+`
+
+func bashCompletion(app *cli.App) string {
+	var b strings.Builder
+	options := valueWords(app)
+	fmt.Fprintf(&b, bashHead, strings.Join(commandNames(app), " "), strings.Join(options, "|"))
+	for _, word := range []string{"--mode", "--dns", "--wait", "--log-format"} {
 		fmt.Fprintf(&b, "\t%s) COMPREPLY=($(compgen -W %q -- \"$cur\")); return ;;\n", word, values[word])
 	}
-	b.WriteString("\t-c|--config|--log-file|--pcap) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n\tesac\n\tcase $cmd in\n")
+	b.WriteString(bashConfigs)
+	fmt.Fprintf(&b, "\t%s|inner|*,outer|outer|*,inner) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", strings.Join(fileOptions[2:], "|"))
+	other := slices.DeleteFunc(options, func(o string) bool { return values[o] != "" || slices.Contains(fileOptions, o) })
+	fmt.Fprintf(&b, "\t%s) compopt +o default 2>/dev/null; return ;;\n\tesac\n\tcase $cmd in\n", strings.Join(other, "|"))
 	for _, c := range app.VisibleCommands() {
+		if after := wordsAfter(app, c); after != "" {
+			bashWords(&b, c, after)
+			continue
+		}
 		fmt.Fprintf(&b, "\t%s) COMPREPLY=($(compgen -W %q -- \"$cur\")) ;;\n", c.Name, strings.Join(optionWords(c.Flags), " "))
 	}
 	b.WriteString("\tesac\n\tif [[ $cmd == run && $cur != -* ]]; then COMPREPLY=($(compgen -c -- \"$cur\")); fi\n}\ncomplete -o default -F _adit adit\n")
 	return b.String()
+}
+
+// bashWords completes a command that is followed by one of a few words, and
+// then by the options of that subcommand, if it is one.
+func bashWords(b *strings.Builder, c *cli.Command, after string) {
+	fmt.Fprintf(b, "\t%s)\n\t\tif ((COMP_CWORD == 2)); then\n\t\t\tCOMPREPLY=($(compgen -W %q -- \"$cur\"))\n", c.Name,
+		after+" "+strings.Join(optionWords(c.Flags), " "))
+	for _, s := range c.Subcommands {
+		fmt.Fprintf(b, "\t\telif [[ ${COMP_WORDS[2]} == %s ]]; then\n\t\t\tCOMPREPLY=($(compgen -W %q -- \"$cur\"))\n",
+			s.Name, strings.Join(optionWords(s.Flags), " "))
+	}
+	b.WriteString("\t\tfi ;;\n")
 }
 
 func zshCompletion(app *cli.App) string {
@@ -123,8 +181,8 @@ func zshCompletion(app *cli.App) string {
 		switch {
 		case c.Name == "run":
 			b.WriteString(" \\\n\t\t\t'*::command:_normal'")
-		case values[c.Name] != "":
-			fmt.Fprintf(&b, " \\\n\t\t\t'1:%s:(%s)'", c.Name, values[c.Name])
+		case wordsAfter(app, c) != "":
+			fmt.Fprintf(&b, " \\\n\t\t\t'1:%s:(%s)'", c.Name, wordsAfter(app, c))
 		}
 		b.WriteString("\n\t\t;;\n")
 	}
@@ -143,9 +201,11 @@ func zshSpec(f cli.Flag, option string) string {
 	if _, isBool := f.(*cli.BoolFlag); isBool {
 		return option + "[" + usage + "]"
 	}
-	action := "_files"
+	action := " " // nothing to offer
 	if v := values[option]; v != "" {
 		action = "(" + v + ")"
+	} else if slices.Contains(fileOptions, option) {
+		action = "_files"
 	}
 	return "*" + option + "[" + usage + "]:value:" + action
 }
@@ -158,7 +218,7 @@ func fishCompletion(app *cli.App) string {
 	}
 	for _, c := range app.VisibleCommands() {
 		in := fmt.Sprintf("complete -c adit -n '__fish_seen_subcommand_from %s'", c.Name)
-		if v := values[c.Name]; v != "" {
+		if v := wordsAfter(app, c); v != "" {
 			fmt.Fprintf(&b, "%s -f -a '%s'\n", in, v)
 		}
 		for _, f := range c.Flags {
@@ -176,7 +236,7 @@ func fishCompletion(app *cli.App) string {
 				}
 			}
 			if _, isBool := f.(*cli.BoolFlag); !isBool {
-				b.WriteString(" -r")
+				b.WriteString(fishValue(f))
 			}
 			if d, ok := f.(cli.DocGenerationFlag); ok {
 				fmt.Fprintf(&b, " -d '%s'", d.GetUsage())
@@ -186,4 +246,17 @@ func fishCompletion(app *cli.App) string {
 	}
 	b.WriteString("complete -c adit -n '__fish_seen_subcommand_from run' -x -a '(__fish_complete_subcommand --fcs-skip=2)'\n")
 	return b.String()
+}
+
+// fishValue says what the value of an option may be.
+func fishValue(f cli.Flag) string {
+	for _, o := range optionWords([]cli.Flag{f}) {
+		if slices.Contains(fileOptions, o) {
+			return " -r"
+		}
+		if v := values[o]; v != "" {
+			return " -x -a '" + v + "'"
+		}
+	}
+	return " -x"
 }
