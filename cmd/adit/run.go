@@ -61,7 +61,7 @@ func (a *adit) complete(c *cli.Context, o *launcher.Options, argv []string) (err
 		return err
 	}
 	if o.Argv = argv; len(argv) == 0 {
-		return msgNoCMD.fail()
+		return msgNoCMD.fail(typedLine(c, withFiles(c.StringSlice("config")...), nil))
 	}
 	return nil
 }

@@ -43,8 +43,9 @@ func withFiles(files ...string) (options []string) {
 // "" if there is no other.
 func instead(c *cli.Context, file, other string) string {
 	files := slices.Clone(c.StringSlice("config"))
+	same := func(f string) bool { return filepath.Clean(f) == filepath.Clean(other) }
 	switch i := slices.Index(files, file); {
-	case other == "":
+	case other == "", slices.ContainsFunc(files, same):
 		return ""
 	case i >= 0:
 		files[i] = other

@@ -87,7 +87,7 @@ var (
 	msgUnexpected     = say("adit %[1]s: %[2]q is one word too many", "adit %[1]s --help")
 	msgNoHelp         = say("there is no help on %[1]q", "adit --help")
 
-	msgNoCMD         = say("no command to run was given", "adit run -c wg0.conf -- "+example)
+	msgNoCMD         = say("no command to run was given", "%[1]s")
 	msgForgotC       = say("no configuration was given, and %[1]q looks like one", "%[2]s")
 	msgLateC         = say("no configuration was given: options go before the command, and -c stands behind it", "%[1]s")
 	msgTwice         = say("option -c: %[1]s is given twice", "adit run -c outer.conf -c inner.conf -- "+example)
