@@ -93,12 +93,12 @@ is odd about it, and prints what is in force, keys hidden.
 Example: adit check -c wg0.conf --strict
 `,
 	"doctor": `
-usage: adit doctor [-c FILE] [--json]
+usage: adit doctor [-c FILE]... [--json]
 
 Tries every mode on this machine and says what works, which layer of the system
 is in the way of the rest, and what to type. The exit status is 1 if none works.
 
-  -c, --config FILE|NAME|-  look at this configuration, too
+  -c, --config FILE|NAME|-  look at this configuration, too; repeated: at each
   --config-fd N, --set ASSIGNMENT, --strict
                             as of adit run
   --json                    print JSON

@@ -226,3 +226,49 @@ func TestSetReachesTheConfiguration(t *testing.T) {
 		t.Errorf("got command %q", o.Argv)
 	}
 }
+
+func TestDoctorPrintsTheModesThoughAConfigurationIsBad(t *testing.T) {
+	inFolder(t, map[string]string{
+		"wg0.conf": goodConf,
+		"bad.conf": strings.Replace(goodConf, "0.0.0.0/0", "10.0.0.0/33", 1),
+	})
+	modes := []launcher.ModeReport{{Mode: "namespace", Covers: "everything", Works: true}}
+	for _, args := range []string{"-c bad.conf -c wg0.conf", "-c wg0.conf -c bad.conf"} {
+		s := call{args: strings.Fields("doctor " + args), modes: modes}.run(t)
+		if !strings.Contains(s.out, "mode namespace: works, is used\n") || !strings.Contains(s.out, "configuration wg0.conf: can be used\n") {
+			t.Errorf("%s: got %q, want the modes and the good configuration", args, s.out)
+		}
+		if !strings.Contains(s.err, "bad.conf:7: AllowedIPs") || !strings.Contains(s.err, "adit check -c bad.conf") {
+			t.Errorf("%s: got %q on standard error, want what is wrong with bad.conf", args, s.err)
+		}
+	}
+}
+
+func TestWhereNobodyCanBeCalledRunSaysThatItDoesNotWait(t *testing.T) {
+	inFolder(t, map[string]string{"wg0.conf": strings.Replace(goodConf, "Endpoint = 192.0.2.1:51820\n", "", 1)})
+	want := "adit: warning: wg0.conf: no peer has an Endpoint: the command starts without a handshake\n"
+	if s := (call{args: strings.Fields("run -c wg0.conf true")}).run(t); s.err != want {
+		t.Errorf("got %q, want %q", s.err, want)
+	}
+	if s := (call{args: strings.Fields("run -c wg0.conf --wait none true")}).run(t); s.err != "" {
+		t.Errorf("--wait none: got %q, want nothing", s.err)
+	}
+}
+
+func TestShellWordsAreTypedSoThatAShellReadsThemBack(t *testing.T) {
+	for _, tt := range []struct {
+		argv []string
+		want string
+	}{
+		{[]string{"curl", "https://example.com"}, "curl https://example.com"},
+		{[]string{"sh", "-c", "echo $HOME; it's"}, `sh -c 'echo $HOME; it'\''s'`},
+		{[]string{"~", "", "a*"}, `'~' '' 'a*'`},
+		{[]string{"a\nb"}, ""}, // a terminal would not show it as it is
+		{[]string{"a\x1b[2J"}, ""},
+		{[]string{"a\u202eb"}, ""},
+	} {
+		if got := shellWords(tt.argv); got != tt.want {
+			t.Errorf("%q: got %s, want %s", tt.argv, got, tt.want)
+		}
+	}
+}
