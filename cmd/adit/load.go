@@ -140,7 +140,7 @@ func (a *adit) parseFile(c *cli.Context, nameOrPath string) (*config.Config, err
 		f, err = os.Open(path)
 	}
 	switch {
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission) && (path != "" || !isFile(nameOrPath+".conf")): // the one here is likelier
 		return nil, unreadable(c, err, path)
 	case err != nil:
 		return nil, msgNotFound.because(err, instead(c, nameOrPath, a.candidate(nameOrPath)))
