@@ -143,7 +143,7 @@ func (a *adit) parseFile(c *cli.Context, nameOrPath string) (*config.Config, err
 	case errors.Is(err, fs.ErrPermission) && (path != "" || !isFile(nameOrPath+".conf")): // the one here is likelier
 		return nil, unreadable(c, err, path)
 	case err != nil:
-		return nil, msgNotFound.because(err, instead(c, nameOrPath, a.candidate(nameOrPath)))
+		return nil, msgNotFound.because(err, cmp.Or(instead(c, nameOrPath, a.candidate(nameOrPath)), hintDemo))
 	}
 	defer f.Close()
 	cfg, err := config.Parse(path, f)

@@ -25,6 +25,9 @@ func say(text string, hints ...string) *message {
 	return m
 }
 
+// hintDemo is for those who have no configuration yet.
+const hintDemo = "without one, to see adit work: adit demo"
+
 // fail returns the error that m and its operands make. Its exit status is 125.
 func (m *message) fail(operands ...any) error { return m.because(nil, operands...) }
 
