@@ -158,12 +158,16 @@ func (w *world) shell(t *testing.T) *terminal {
 }
 
 const interruptedScript = `
-import sys, urllib.request
+import select, sys, urllib.request
 n = 0
 word = "READY"
 while True:
     try:
         print(word, n, flush=True)
+        # Python looks at signals only between its own steps: one that comes just
+        # before a read that blocks would wait for the read.
+        while not select.select([sys.stdin], [], [], 0.1)[0]:
+            pass
         line = sys.stdin.readline()
         break
     except KeyboardInterrupt:
