@@ -360,7 +360,7 @@ func TestHostsFileOfTheHostIsUsed(t *testing.T) {
 	}
 }
 
-// TestEndpointsNameIsTheOneThingAskedInClear: design.md, decisions.
+// TestEndpointsNameIsTheOneThingAskedInClear.
 func TestEndpointsNameIsTheOneThingAskedInClear(t *testing.T) {
 	w := enter(t)
 	w.watch(t, oracle.AllowDNS(lab.NameserverV4))

@@ -188,8 +188,7 @@ func TestMTUIsWhatWasAskedFor(t *testing.T) {
 	}
 }
 
-// With IPv4 inside IPv4 the path allows 1440, but wg-quick's 1420 is the most:
-// design.md.
+// With IPv4 inside IPv4 the path allows 1440, but wg-quick's 1420 is the most.
 func TestMTUComesFromThePath(t *testing.T) {
 	w := enter(t)
 	need(t, "ip")

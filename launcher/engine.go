@@ -141,7 +141,13 @@ func (e *engine) takeOrders(orders *json.Decoder) {
 			e.child.end(e.l.StopTimeout)
 			return
 		}
-		if !e.child.signal(o.Signal) && endsByDefault(o.Signal) {
+		runs := false
+		if o.Starting {
+			runs = e.child.runs()
+		} else {
+			runs = e.child.signal(o.Signal)
+		}
+		if !runs && endsByDefault(o.Signal) {
 			e.cancel(abort{o.Signal})
 		}
 	}
@@ -176,7 +182,7 @@ func (e *engine) run() error {
 		return err
 	}
 	// Only now: of a process that is not dumpable the namespaces of a child
-	// could not be given their mappings (capture.md A).
+	// could not be given their mappings (user_namespaces(7)).
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	e.leaveTerminal()
 	e.child.watch(e.stage.pid)

@@ -162,6 +162,13 @@ func (c *child) signal(sig syscall.Signal) bool {
 	return true
 }
 
+// runs reports whether the command is known to run.
+func (c *child) runs() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.running
+}
+
 // deliver sends sig to the command unless it has ended: then its pid may be
 // another's. c.mu must be held.
 func (c *child) deliver(sig syscall.Signal) {

@@ -59,7 +59,7 @@ func newTestFront(t *testing.T, e *engine) *testFront {
 
 func (f *testFront) order(sig syscall.Signal) {
 	f.t.Helper()
-	if err := f.enc.Encode(order{sig}); err != nil {
+	if err := f.enc.Encode(order{Signal: sig}); err != nil {
 		f.t.Fatal(err)
 	}
 }

@@ -27,10 +27,8 @@ type front struct {
 	reports *json.Decoder
 	logDone chan struct{} // closed when the engine's log has been copied to its end
 
-	mu     sync.Mutex // guards the encoder and started
+	mu     sync.Mutex // guards orders
 	orders *json.Encoder
-
-	command int // pid of the command, 0 before it runs
 }
 
 // Run runs one command in a tunnel of its own and waits for its end. The
@@ -77,7 +75,7 @@ func run(ctx context.Context, o *Options, status *statusWriter) (Result, error) 
 	signal.Ignore(unix.SIGTTOU)
 	// And nobody may read them any more, while the command goes on.
 	signal.Ignore(unix.SIGPIPE)
-	stop := context.AfterFunc(ctx, func() { f.order(order{Signal: unix.SIGINT}) })
+	stop := context.AfterFunc(ctx, func() { f.order(order{Signal: unix.SIGINT, Starting: true}) })
 	defer stop()
 	go f.passSignals(signals)
 
@@ -219,7 +217,6 @@ func (f *front) follow() (Result, error) {
 		case eventWarning:
 			f.notify(Warning, r.Text)
 		case eventStarted:
-			f.setCommand(r.PID)
 			f.letGo()
 		case eventStopped:
 			f.stopLike(r.PID)

@@ -43,7 +43,9 @@ func (f *front) passSignals(c <-chan os.Signal) {
 		case unix.SIGCHLD:
 			continue
 		case unix.SIGINT, unix.SIGQUIT:
-			if f.commandRuns() && inForeground() {
+			if inForeground() {
+				// The command may run although we have not heard of it yet.
+				f.order(order{Signal: sig, Starting: true})
 				continue
 			}
 		case unix.SIGTSTP, unix.SIGTTIN:
@@ -65,8 +67,6 @@ func (f *front) stopLike(pid int) {
 		unix.Kill(os.Getpid(), unix.SIGSTOP)
 	}
 }
-
-func (f *front) commandRuns() bool { return f.commandPID() != 0 }
 
 // inForeground reports whether this process is in the foreground process group
 // of its controlling terminal, and so gets the terminal's signals.
@@ -91,16 +91,4 @@ func (f *front) engineLost() (Result, error) {
 	}
 	endStrangers(timeout)
 	return Result{}, errEngineLost()
-}
-
-func (f *front) setCommand(pid int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.command = pid
-}
-
-func (f *front) commandPID() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.command
 }

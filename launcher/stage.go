@@ -212,7 +212,7 @@ func enterAgain(cwd string) {
 
 // dropCapabilities gives up every capability of this thread. The bounding set
 // stays: with a capability missing from it, the kernel refuses to execute files
-// that have it as a file capability, ping among them (capture.md A).
+// that have it as a file capability, ping among them (capabilities(7)).
 func dropCapabilities() error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)

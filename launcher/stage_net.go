@@ -19,7 +19,7 @@ const deviceName = "adit0"
 
 // The addresses of the veth pair's ends on the wire between them. Nothing owns
 // vethGateway: the frames that the command's kernel sends to it are for nobody
-// but the packet socket (capture.md C).
+// but the packet socket.
 var (
 	vethApp     = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x01}
 	vethEngine  = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x02}
@@ -130,7 +130,7 @@ func configureLink(h *netlink.Handle, c *stageConfig, veth bool, r *stageReport)
 		return step("set the MTU of "+deviceName+" to "+strconv.Itoa(c.MTU), err)
 	}
 	// One super-packet should become one UDP super-datagram of at most 65507
-	// bytes: no more segments than fit (engines.md §7.3).
+	// bytes: no more segments than fit.
 	h.LinkSetGSOMaxSegs(dev, 65507/(c.MTU+32))
 	h.LinkSetTxQLen(dev, 1000)
 	if err := h.LinkSetUp(dev); err != nil {

@@ -131,7 +131,8 @@ const (
 
 // An order is one message from the front to the engine, after the launch.
 type order struct {
-	Signal syscall.Signal // to the command; before it has started: give up
+	Signal   syscall.Signal // to the command; before it has started: give up
+	Starting bool           // only the giving up: the command has it already, or is not to have it
 }
 
 // A stageConfig is what the engine tells the stage: how to furnish the
