@@ -27,9 +27,11 @@ var imports = map[string][]string{
 	"link":         {"adit/packet", "golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
 	"netstack":     {"adit/packet", "gvisor.dev/gvisor", "golang.org/x/net/dns/dnsmessage"},
 	"config":       {"adit/wg"},
+	"device":       {"adit/packet", "adit/wg", "adit/link", "golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
+	"hostile":      {"golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
 	"gateway":      {"adit/packet", "adit/wg", "adit/netstack", "adit/link", "golang.org/x/net"},
 	"launcher":     {"adit/packet", "adit/wg", "adit/netstack", "adit/link", "adit/config", "golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
-	"cmd/adit":     {"adit/config", "adit/gateway", "adit/launcher", "adit/wg", "github.com/urfave/cli/v2", "golang.org/x/term"},
+	"cmd/adit":     {"adit/config", "adit/device", "adit/gateway", "adit/hostile", "adit/launcher", "adit/wg", "github.com/urfave/cli/v2", "golang.org/x/term"},
 	"examples":     {"adit"},
 	"e2e":          {"adit", "golang.org/x", "golang.zx2c4.com/wireguard", "github.com/vishvananda/netlink"},
 	"e2e/services": {"golang.org/x"},
@@ -37,10 +39,10 @@ var imports = map[string][]string{
 
 // onlyIn narrows an import down to single files or folders.
 var onlyIn = map[string][]string{
-	"golang.org/x/sys/unix": {"link/", "launcher/", "e2e/", "wg/clock_linux.go"},
+	"golang.org/x/sys/unix": {"link/", "launcher/", "device/", "hostile/", "e2e/", "wg/clock_linux.go"},
 	"gvisor.dev/gvisor":     {"netstack/"},
 	"golang.org/x/crypto":   {"wg/", "e2e/services/"},
-	"os/exec":               {"launcher/", "e2e/", "cmd/adit/setup.go"},
+	"os/exec":               {"launcher/", "device/", "hostile/", "e2e/", "cmd/adit/setup.go"},
 }
 
 // A source is one Go file of the repository.
