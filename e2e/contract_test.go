@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"adit/e2e/services"
+	"adit/e2e/suite"
 )
 
 func TestExitStatusIsTheCommands(t *testing.T) {
@@ -97,7 +98,7 @@ func TestCommandFeelsAtHome(t *testing.T) {
 // survives execve.
 func TestSignalMaskIsInherited(t *testing.T) {
 	w := enter(t)
-	need(t, "python3")
+	suite.Need(t, "python3")
 	const script = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGWINCH]); os.execv(sys.argv[1], sys.argv[1:])"
 	want := wantOK(t, w.plain("python3", "-c", script, "/bin/grep", "SigBlk", "/proc/self/status"))
 	file := conf{}.write(t, w)

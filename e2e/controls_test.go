@@ -10,6 +10,7 @@ import (
 	"adit/e2e/lab"
 	"adit/e2e/oracle"
 	"adit/e2e/peer"
+	"adit/e2e/suite"
 )
 
 // The tests of this file do not run adit. They show that the others would
@@ -35,7 +36,7 @@ func TestOracleSeesEveryProgramThatLeaks(t *testing.T) {
 	w := enter(t)
 	for _, p := range matrix {
 		t.Run(p.name, func(t *testing.T) {
-			need(t, p.needs...)
+			suite.Need(t, p.needs...)
 			argv := p.argv(t, w)
 			w.hostDNS.Forget()
 			r := seen(t, func() {
@@ -78,7 +79,7 @@ func TestOracleSeesOtherDatagramsToTheEndpoint(t *testing.T) {
 // joins is not.
 func TestOracleSeesAProgramThatJoinsAGroup(t *testing.T) {
 	w := enter(t)
-	need(t, "python3")
+	suite.Need(t, "python3")
 	for _, c := range []struct{ name, script, want string }{
 		{"IPv4", "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton('239.1.2.3') + socket.inet_aton('10.77.0.2'))", "protocol 2 "},
 		{"IPv6", "s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.inet_pton(socket.AF_INET6, 'ff05::1234') + socket.if_nametoindex('eth0').to_bytes(4, 'little'))", "ICMP type 143 "},
@@ -136,7 +137,7 @@ func untilQuiet(t *testing.T) {
 // the lab's peer and services are good, whatever adit does.
 func TestPeerCarriesATunnelOfItsOwnKind(t *testing.T) {
 	w := enter(t)
-	need(t, "curl", "ping")
+	suite.Need(t, "curl", "ping")
 	for _, e := range endpoints {
 		t.Run(e.Addr().String(), func(t *testing.T) {
 			w.renewPeer(t)
@@ -171,7 +172,7 @@ func TestPeerCarriesATunnelOfItsOwnKind(t *testing.T) {
 // The fake resolvers of names_test.go do hear a program that asks them.
 func TestResolverSocketsHearAProgramWithoutAdit(t *testing.T) {
 	w := enter(t)
-	need(t, "getent", "python3")
+	suite.Need(t, "getent", "python3")
 	s := w.fakeResolvers(t)
 	do(t, w.plain("getent", "hosts", "web.test"))
 	if s.asked("/run/nscd/socket") == 0 {

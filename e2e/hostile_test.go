@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"adit/e2e/lab"
+	"adit/e2e/suite"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,7 +47,7 @@ func listenAt(t *testing.T, path string) {
 // The sockets of resolver daemons, by every name that they have.
 func TestNoAliasOfAResolverSocketIsWithinReach(t *testing.T) {
 	w := enter(t)
-	need(t, "python3")
+	suite.Need(t, "python3")
 	w.fakeResolvers(t)
 	alias := filepath.Join(w.User.Home, "alias")
 	if err := os.MkdirAll(alias, 0o755); err != nil {
@@ -91,7 +92,7 @@ func TestNoAliasOfAResolverSocketIsWithinReach(t *testing.T) {
 // the mask is gone; one that is started late finds none.
 func TestResolverThatStartsDuringTheRunIsOutOfReach(t *testing.T) {
 	w := enter(t)
-	need(t, "python3")
+	suite.Need(t, "python3")
 	for _, root := range []bool{false, true} {
 		if root && !lab.AsRoot() {
 			continue
@@ -138,7 +139,7 @@ func TestResolverThatStartsDuringTheRunIsOutOfReach(t *testing.T) {
 // of every namespace (keyrings(7), request-key(8)).
 func TestNoNameIsAskedByAKey(t *testing.T) {
 	w := enter(t)
-	need(t, "python3")
+	suite.Need(t, "python3")
 	const ask = `
 import ctypes, errno, platform
 libc = ctypes.CDLL(None, use_errno=True)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"adit/e2e/lab"
+	"adit/e2e/suite"
 )
 
 // stubborn is a command that tries the network again and again, and does not end
@@ -147,7 +148,7 @@ func (w *world) killAfter(t *testing.T, file, victim string, after time.Duration
 func TestEngineIsClosedToTheUsersOtherProcesses(t *testing.T) {
 	w := enter(t)
 	if !lab.AsRoot() {
-		skip(t, "in this lab all processes are in one user namespace that the tests own")
+		suite.Skip(t, "in this lab all processes are in one user namespace that the tests own")
 	}
 	s := startStream(t, w.in(t, conf{}, "sh", "-c", "echo up; exec cat"))
 	s.want("up")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"adit/e2e/lab"
+	"adit/e2e/suite"
 
 	"golang.org/x/sys/unix"
 )
@@ -95,7 +96,7 @@ func TestHostsOwnServicesAreOutOfReach(t *testing.T) {
 // OUT if it got somewhere.
 func TestCommandHasNoWayOut(t *testing.T) {
 	w := enter(t)
-	need(t, "python3", "ip", "unshare", "nsenter")
+	suite.Need(t, "python3", "ip", "unshare", "nsenter")
 	w.watch(t)
 	py := func(body string) []string { return []string{"python3", "-c", body} }
 	for _, c := range []struct {
@@ -148,7 +149,7 @@ if libc.syscall(0x40000000 + 41, 40, 1, 0) >= 0:
 // the host's network; the command must not get it by mistake.
 func TestInheritedSocketsOfTheHostAreClosed(t *testing.T) {
 	w := enter(t)
-	need(t, "python3")
+	suite.Need(t, "python3")
 	w.watch(t)
 	const give = `
 import os, socket, sys
@@ -220,7 +221,7 @@ func TestDaemonsLoseTheNetworkAndDoNotGainTheHosts(t *testing.T) {
 // A listener of the command is not reached from the tunnel: nothing is exposed.
 func TestNothingIsExposedToTheTunnel(t *testing.T) {
 	w := enter(t)
-	need(t, "python3", "ping")
+	suite.Need(t, "python3", "ping")
 	w.watch(t)
 	const listen = `
 import socket, sys

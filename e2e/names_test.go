@@ -12,6 +12,7 @@ import (
 
 	"adit/e2e/lab"
 	"adit/e2e/oracle"
+	"adit/e2e/suite"
 
 	"golang.org/x/sys/unix"
 )
@@ -108,7 +109,7 @@ func (w *world) wantLookups(t *testing.T, c conf) {
 				argv[0] = w.probe
 			}
 			if argv[0] != w.probe {
-				need(t, argv[0])
+				suite.Need(t, argv[0])
 			}
 			w.watch(t)
 			w.tunnelDNS.Forget()
@@ -212,7 +213,7 @@ func TestNamesGoThroughTheTunnelWhateverTheHostUses(t *testing.T) {
 // The sockets of the host's resolvers are out of reach, not just unused.
 func TestHostsResolverSocketsAreOutOfReach(t *testing.T) {
 	w := enter(t)
-	need(t, "python3")
+	suite.Need(t, "python3")
 	s := w.fakeResolvers(t)
 	for _, path := range []string{"/run/nscd/socket", "/var/run/nscd/socket", resolvedSocket} {
 		if r := do(t, w.in(t, conf{}, "python3", "-c", connectScript, path)); r.code == 0 {
@@ -260,7 +261,7 @@ func TestResolvConfMayChangeDuringTheRun(t *testing.T) {
 
 func TestNameserverThatIsNamedIsAskedThroughTheTunnel(t *testing.T) {
 	w := enter(t)
-	need(t, "dig")
+	suite.Need(t, "dig")
 	for _, c := range []struct{ name, server, want string }{
 		{"the configured one", "", "tunnel"},
 		{"another", "@198.51.100.1", "elsewhere"},
@@ -283,7 +284,7 @@ func TestNameserverThatIsNamedIsAskedThroughTheTunnel(t *testing.T) {
 // An answer that does not fit is asked for again by TCP: RFC 7766.
 func TestLongAnswersArrive(t *testing.T) {
 	w := enter(t)
-	need(t, "dig")
+	suite.Need(t, "dig")
 	w.watch(t)
 	for _, server := range []string{"@10.9.0.1", "@127.0.0.53"} {
 		got := wantOK(t, w.in(t, conf{}, "dig", "+short", "+time=3", "+noedns", server, "big.test", "TXT"))
@@ -295,7 +296,7 @@ func TestLongAnswersArrive(t *testing.T) {
 
 func TestDNSOptions(t *testing.T) {
 	w := enter(t)
-	need(t, "dig", "getent")
+	suite.Need(t, "dig", "getent")
 	file := conf{}.write(t, w)
 	who := []string{"dig", "+short", "+time=3", "+tries=1", "who.test", "TXT"}
 	t.Run("--dns IP", func(t *testing.T) {

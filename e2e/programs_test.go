@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"adit/e2e/lab"
+	"adit/e2e/suite"
 )
 
 // A program is one row of the matrix.
@@ -60,7 +61,7 @@ func compiled(name, cc string) program {
 		cmd := exec.Command(cc, "-static", "-O1", "-w", "-o", out, "testdata/fetch.c")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			if strings.Contains(string(text), "cannot find -lc") {
-				skip(t, "%s has no static libc", cc)
+				suite.Skip(t, "%s has no static libc", cc)
 			}
 			t.Fatalf("%v: %v\n%s", cmd.Args, err, text)
 		}
@@ -145,7 +146,7 @@ func TestProgramsUseTheTunnelAndNothingElse(t *testing.T) {
 	w := enter(t)
 	for _, p := range matrix {
 		t.Run(p.name, func(t *testing.T) {
-			need(t, p.needs...)
+			suite.Need(t, p.needs...)
 			argv := p.argv(t, w)
 			w.watch(t)
 			a := clientAddresses(someClient)

@@ -11,6 +11,7 @@ import (
 	"adit/e2e/lab"
 	"adit/e2e/oracle"
 	"adit/e2e/services"
+	"adit/e2e/suite"
 )
 
 // transfer downloads a big file through the tunnel; when a third has arrived it
@@ -18,7 +19,7 @@ import (
 // tunnel's far ends.
 func (w *world) transfer(t *testing.T, allowed []netip.AddrPort, change func()) {
 	t.Helper()
-	need(t, "curl")
+	suite.Need(t, "curl")
 	o, err := oracle.Watch(allowed)
 	if err != nil {
 		t.Fatal(err)

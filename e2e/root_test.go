@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"adit/e2e/lab"
+	"adit/e2e/suite"
 )
 
 // The caller is root, as in a CI container.
@@ -17,7 +18,7 @@ func enterAsRoot(t *testing.T) (*world, func(t *testing.T, argv ...string) *exec
 	t.Helper()
 	w := enter(t)
 	if !lab.AsRoot() {
-		skip(t, "the tests were not started by root")
+		suite.Skip(t, "the tests were not started by root")
 	}
 	return w, func(t *testing.T, argv ...string) *exec.Cmd {
 		t.Helper()
@@ -29,7 +30,7 @@ func TestProgramsWorkForRoot(t *testing.T) {
 	w, run := enterAsRoot(t)
 	for _, p := range matrix {
 		t.Run(p.name, func(t *testing.T) {
-			need(t, p.needs...)
+			suite.Need(t, p.needs...)
 			if strings.Contains(p.name, "ssh") {
 				os.Chown(w.sshKey, 0, 0)
 				t.Cleanup(func() { os.Chown(w.sshKey, w.User.UID, w.User.GID) })
@@ -44,7 +45,7 @@ func TestProgramsWorkForRoot(t *testing.T) {
 
 func TestRootIsRootOverFilesAndNotOverTheNetwork(t *testing.T) {
 	w, run := enterAsRoot(t)
-	need(t, "ip", "setpriv", "mount")
+	suite.Need(t, "ip", "setpriv", "mount")
 	w.watch(t)
 	file := filepath.Join(w.Dir, "of-root")
 	t.Cleanup(func() { os.Remove(file); os.Remove("/etc/made-inside") })

@@ -4,13 +4,15 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"adit/e2e/suite"
 )
 
 // ssh refuses an included configuration whose owner is neither root nor the user,
 // and inside a user namespace root's files have another one.
 func TestSSHAcceptsItsIncludedConfiguration(t *testing.T) {
 	w := enter(t)
-	need(t, "ssh")
+	suite.Need(t, "ssh")
 	const dir, file = "/etc/ssh/ssh_config.d", "/etc/ssh/ssh_config.d/20-adit-e2e.conf" // of the lab's own /etc
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)

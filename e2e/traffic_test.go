@@ -11,6 +11,7 @@ import (
 
 	"adit/e2e/lab"
 	"adit/e2e/services"
+	"adit/e2e/suite"
 )
 
 const big = 200_000_000 // bytes of a big file
@@ -33,7 +34,7 @@ func serviceOf(a netip.Addr) netip.Addr {
 
 func TestBigDownloadIsByteExact(t *testing.T) {
 	w := enter(t)
-	need(t, "curl", "sha256sum")
+	suite.Need(t, "curl", "sha256sum")
 	want := services.StreamHash(1, big)
 	for _, c := range []struct {
 		name    string
@@ -59,7 +60,7 @@ func TestBigDownloadIsByteExact(t *testing.T) {
 
 func TestBigUploadIsByteExact(t *testing.T) {
 	w := enter(t)
-	need(t, "curl")
+	suite.Need(t, "curl")
 	path := filepath.Join(w.Dir, "upload")
 	f, err := os.Create(path)
 	if err != nil {
@@ -109,7 +110,7 @@ func TestDatagramsOfEverySizeComeBack(t *testing.T) {
 // route of it, programs are told at once, and names work by the other.
 func TestOneFamilyInsideIsEnough(t *testing.T) {
 	w := enter(t)
-	need(t, "curl")
+	suite.Need(t, "curl")
 	for i, a := range clientAddresses(someClient) {
 		other := []netip.Addr{lab.ServiceV6, lab.ServiceV4}[i]
 		for _, e := range endpoints {
@@ -167,7 +168,7 @@ func TestHostWithoutIPv6(t *testing.T) {
 
 func TestMTUIsWhatWasAskedFor(t *testing.T) {
 	w := enter(t)
-	need(t, "ip", "ping")
+	suite.Need(t, "ip", "ping")
 	w.watch(t)
 	file := conf{iface: "MTU = 1300"}.write(t, w)
 	for _, c := range []struct {
@@ -191,7 +192,7 @@ func TestMTUIsWhatWasAskedFor(t *testing.T) {
 // With IPv4 inside IPv4 the path allows 1440, but wg-quick's 1420 is the most.
 func TestMTUComesFromThePath(t *testing.T) {
 	w := enter(t)
-	need(t, "ip")
+	suite.Need(t, "ip")
 	got := wantOK(t, w.in(t, conf{}, "ip", "-o", "link"))
 	if !strings.Contains(got, "mtu 1420 ") {
 		t.Errorf("got links %q, want mtu 1420 on a path of 1500", got)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"adit/e2e/lab"
+	"adit/e2e/suite"
 
 	"github.com/creack/pty"
 )
@@ -147,7 +148,7 @@ func (term *terminal) wantOver() {
 // configuration.
 func (w *world) shell(t *testing.T) *terminal {
 	t.Helper()
-	need(t, "bash")
+	suite.Need(t, "bash")
 	cmd := w.plain("bash", "--norc", "--noprofile", "-i")
 	cmd.Env = append(cmd.Env, "PS1=ready> ", "ADIT="+w.adit, "CONF="+conf{}.write(t, w), "PROBE="+w.probe, "HISTFILE=")
 	term := startTerminal(t, cmd)
@@ -178,7 +179,7 @@ print("TOTAL", n, flush=True)
 
 func TestCtrlCReachesPythonOnceAndTheNetworkLivesOn(t *testing.T) {
 	w := enter(t)
-	need(t, "python3")
+	suite.Need(t, "python3")
 	script := w.file(t, "interrupted.py", interruptedScript, 0o644)
 	for _, c := range []struct {
 		name  string
@@ -284,7 +285,7 @@ func TestTerminalIsTheCommandsOwn(t *testing.T) {
 // outside of the tunnel. Kernels may refuse it by themselves: dev.tty.legacy_tiocsti.
 func TestCommandCannotTypeIntoTheShell(t *testing.T) {
 	w := enter(t)
-	need(t, "python3")
+	suite.Need(t, "python3")
 	const script = "import fcntl, termios\nfor c in 'echo TY''PED\\n': fcntl.ioctl(0, termios.TIOCSTI, c)\n"
 	file, err := w.User.WriteFile("type.py", script, 0o644)
 	if err != nil {
@@ -301,7 +302,7 @@ func TestCommandCannotTypeIntoTheShell(t *testing.T) {
 
 func TestResizeReachesTheCommandOnce(t *testing.T) {
 	w := enter(t)
-	need(t, "python3")
+	suite.Need(t, "python3")
 	const script = `
 import os, signal, sys
 def resized(*_):

@@ -8,6 +8,7 @@ import (
 
 	"adit/e2e/lab"
 	"adit/e2e/services"
+	"adit/e2e/suite"
 )
 
 // withoutTUN runs f on hosts whose /dev/net/tun cannot be used.
@@ -35,7 +36,7 @@ func TestProgramsWorkWithoutTUN(t *testing.T) {
 	withoutTUN(t, func(t *testing.T) {
 		for _, p := range matrix {
 			t.Run(p.name, func(t *testing.T) {
-				need(t, p.needs...)
+				suite.Need(t, p.needs...)
 				argv := p.argv(t, w)
 				w.watch(t)
 				a := clientAddresses(someClient)
@@ -47,7 +48,7 @@ func TestProgramsWorkWithoutTUN(t *testing.T) {
 
 func TestTrafficWorksWithoutTUN(t *testing.T) {
 	w := enter(t)
-	need(t, "curl", "sha256sum")
+	suite.Need(t, "curl", "sha256sum")
 	withoutTUN(t, func(t *testing.T) {
 		w.watch(t)
 		for _, host := range []string{at(lab.ServiceV4), at(lab.ServiceV6)} {

@@ -14,6 +14,7 @@ import (
 	"adit/e2e/lab"
 	"adit/e2e/peer"
 	"adit/e2e/services"
+	"adit/e2e/suite"
 )
 
 //	  host                                       server
@@ -63,8 +64,8 @@ const serverPort = 51820
 
 // newWorld starts the services and the peer of the lab.
 func newWorld(l *lab.Lab) (*world, error) {
-	w := &world{Lab: l, adit: os.Getenv(aditVar), probe: filepath.Join(l.Dir, "probe")}
-	if err := build(w.probe, "./testdata/probe"); err != nil {
+	w := &world{Lab: l, adit: suite.Adit(), probe: filepath.Join(l.Dir, "probe")}
+	if err := suite.Build(w.probe, "./testdata/probe"); err != nil {
 		return nil, fmt.Errorf("build the probe: %w", err)
 	}
 	w.serverKey, w.psk = peer.NewKey(), peer.NewPresharedKey()

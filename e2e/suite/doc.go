@@ -1,0 +1,7 @@
+// Package suite is what every suite of end-to-end tests begins with: a TestMain
+// that builds adit, moves the tests into a lab of their own, and says what it
+// had to skip.
+//
+//	main.go  building, entering the lab, running the tests there
+//	skip.go  tests that cannot run here, said and counted
+package suite
