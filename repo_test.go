@@ -32,6 +32,7 @@ var imports = map[string][]string{
 	"gateway":      {"adit/packet", "adit/wg", "adit/netstack", "adit/link", "golang.org/x/net"},
 	"launcher":     {"adit/packet", "adit/wg", "adit/netstack", "adit/link", "adit/config", "golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
 	"cmd/adit":     {"adit/config", "adit/device", "adit/gateway", "adit/hostile", "adit/launcher", "adit/wg", "github.com/urfave/cli/v2", "golang.org/x/term"},
+	"internal":     {},
 	"examples":     {"adit"},
 	"e2e":          {"adit", "golang.org/x", "golang.zx2c4.com/wireguard", "github.com/vishvananda/netlink"},
 	"e2e/services": {"golang.org/x"},

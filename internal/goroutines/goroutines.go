@@ -1,4 +1,6 @@
-package netstack
+// Package goroutines tells which goroutines outlive the tests of a package. It
+// is for tests only.
+package goroutines
 
 import (
 	"fmt"
@@ -9,9 +11,9 @@ import (
 	"time"
 )
 
-// TestMain fails if goroutines of ours or of gVisor's outlive the tests: every
-// test closes what it has opened.
-func TestMain(m *testing.M) {
+// Main is a TestMain that fails if goroutines of adit's or of gVisor's outlive
+// the tests: every test closes what it has opened. It does not return.
+func Main(m *testing.M) {
 	code := m.Run()
 	if left := leaked(); code == 0 && left != "" {
 		fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", left)
