@@ -40,7 +40,7 @@ func Setup() (*Lab, error) {
 		}
 	}
 	var err error
-	if l.Server, err = newNamespace(); err != nil {
+	if l.Server, err = NewNamespace(); err != nil {
 		return nil, fmt.Errorf("the server: %w", err)
 	}
 	if err := lay(l.Server); err != nil {

@@ -13,9 +13,9 @@ type Namespace struct {
 	f *os.File
 }
 
-// newNamespace returns a new, empty network namespace. The caller stays where
-// it is.
-func newNamespace() (*Namespace, error) {
+// NewNamespace returns a new, empty network namespace. The caller stays where
+// it is. Close forgets it.
+func NewNamespace() (*Namespace, error) {
 	type result struct {
 		n   *Namespace
 		err error
@@ -35,6 +35,12 @@ func newNamespace() (*Namespace, error) {
 	r := <-c
 	return r.n, r.err
 }
+
+// Close lets go of n. It is gone when nothing else is in it.
+func (n *Namespace) Close() error { return n.f.Close() }
+
+// Fd returns a descriptor that names n, good until Close.
+func (n *Namespace) Fd() int { return int(n.f.Fd()) }
 
 // Do calls f on a thread that is in n: sockets made and processes started by f
 // belong to n. f must not start goroutines that do so. Sockets may be used from

@@ -1,6 +1,7 @@
 // Package peer runs wireguard-go (golang.zx2c4.com/wireguard) as a process of
 // its own with a TUN of the kernel: the far end of every tunnel in the
-// end-to-end tests, and the comparator of e2e/perf.
+// end-to-end tests, and the comparator of e2e/perf. [Start] configures it
+// through a pipe, what [Daemon] describes is configured by wg(8).
 //
 // The process is this program again: [Main] must be the first call in main or
 // TestMain.
@@ -30,16 +31,33 @@ import (
 const role = "e2e-wireguard-go"
 
 // Main runs wireguard-go and does not return, if this process is one that
-// [Start] has started.
+// [Start] has started or [Daemon] describes.
 func Main() {
-	if os.Args[0] != role {
+	var err error
+	switch os.Args[0] {
+	case role:
+		err = serve(os.Args[1], os.Stdin, os.Stdout)
+	case daemonRole:
+		err = serveSocket(os.Args[1])
+	default:
 		return
 	}
-	if err := serve(os.Args[1], os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, role+":", err)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, os.Args[0]+":", err)
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// logger returns one that is silent unless ADIT_E2E_DEBUG is set. Not
+// device.NewLogger: that one writes to standard output.
+func logger(name string) *device.Logger {
+	log := &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf}
+	if os.Getenv("ADIT_E2E_DEBUG") != "" {
+		log.Errorf = func(format string, args ...any) { fmt.Fprintf(os.Stderr, name+": "+format+"\n", args...) }
+		log.Verbosef = log.Errorf
+	}
+	return log
 }
 
 // serve owns the device until the requests end. A request is lines of the
@@ -50,13 +68,7 @@ func serve(name string, requests io.Reader, answers io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// Not device.NewLogger: that one writes to standard output.
-	log := &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf}
-	if os.Getenv("ADIT_E2E_DEBUG") != "" {
-		log.Errorf = func(format string, args ...any) { fmt.Fprintf(os.Stderr, role+": "+format+"\n", args...) }
-		log.Verbosef = log.Errorf
-	}
-	dev := device.NewDevice(t, conn.NewDefaultBind(), log)
+	dev := device.NewDevice(t, conn.NewDefaultBind(), logger(role))
 	defer dev.Close()
 	in := bufio.NewReader(requests)
 	for {
