@@ -26,15 +26,15 @@ func badNetwork(t *testing.T, seed uint64) {
 			x.Endpoint = endpointAt(outsideA)
 		}
 	})
-	w.lose, w.duplicate = float64(seed%4)*0.1, float64(seed%3)*0.1
-	w.spread = time.Duration(seed%5) * 30 * time.Millisecond
+	w.Weather.Lose, w.Weather.Duplicate = float64(seed%4)*0.1, float64(seed%3)*0.1
+	w.Weather.Jitter = time.Duration(seed%5) * 30 * time.Millisecond
 	wantNoncesUsedOnce(t, w, a)
 	sent := trouble(w, a, b, seed%2 == 1)
 	came := wantPacketsOnce(t, a, b)
 	for _, n := range []*node{a, b} {
 		wantModest(t, n)
 	}
-	if want := int(float64(sent) * (1 - w.lose) * 0.9); came < want {
+	if want := int(float64(sent) * (1 - w.Weather.Lose) * 0.9); came < want {
 		t.Fatalf("%d of %d packets came through, want at least %d", came, sent, want)
 	}
 	wantSilenceInTheEnd(t, w, a, b)
@@ -61,18 +61,18 @@ func wantNoncesUsedOnce(t *testing.T, w *world, a *node) {
 func trouble(w *world, a, b *node, moves bool) int {
 	sent := uint16(0)
 	for range 2000 {
-		switch r := w.rng.IntN(100); {
+		switch r := w.Rand.IntN(100); {
 		case r < 40:
 			a.send(numbered(insideA, insideB, &sent))
 		case r < 80:
 			b.send(numbered(insideB, insideA, &sent))
 		case r < 82 && moves:
-			a.move(netip.AddrPortFrom(outsideA.Addr(), uint16(2000+w.rng.IntN(60000))))
+			a.Move(netip.AddrPortFrom(outsideA.Addr(), uint16(2000+w.Rand.IntN(60000))))
 		case r == 83:
 			a.core.networkChanged(w.now, a.out)
 			a.deliver()
 		}
-		w.run(time.Duration(w.rng.Int64N(int64(time.Second))))
+		w.run(time.Duration(w.Rand.Int64N(int64(time.Second))))
 	}
 	return int(sent)
 }
@@ -115,7 +115,7 @@ func wantModest(t *testing.T, n *node) {
 // nothing to send, both sides fall silent and forget their keys.
 func wantSilenceInTheEnd(t *testing.T, w *world, a, b *node) {
 	t.Helper()
-	w.lose = 0
+	w.Weather.Lose = 0
 	w.run(20 * time.Minute)
 	if a.core.next() != 0 || b.core.next() != 0 {
 		t.Fatal("the tunnel does not fall silent")

@@ -132,12 +132,12 @@ func TestCookieRepliesDoNotMoveAPeer(t *testing.T) {
 	b.underLoad()
 	w.tap = func(from, _ *node, d []byte) {
 		if messageType(d) == typeCookie && from == b {
-			w.fly(netip.MustParseAddrPort("203.0.113.9:9"), a.addr, d, 0)
+			w.fly(netip.MustParseAddrPort("203.0.113.9:9"), a.Addr(), d, 0)
 		}
 	}
-	w.delay = 0
+	w.Weather.Delay = 0
 	w.run(time.Second)
-	if got := a.peer().path.Load().Remote; got != b.addr {
+	if got := a.peer().path.Load().Remote; got != b.Addr() {
 		t.Fatalf("the peer is now at %v", got)
 	}
 }
@@ -175,7 +175,7 @@ func TestHandshakesOfOneSourceAreLimited(t *testing.T) {
 func TestUnderLoadASourceGetsFiveHandshakesAtOnce(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(time.Second)
-	w.delay = 0
+	w.Weather.Delay = 0
 	b.underLoad()
 	from := netip.MustParseAddrPort("203.0.113.1:1")
 	cookie := b.core.secret.cookie(w.now, from, b.core.random)
@@ -188,7 +188,7 @@ func TestUnderLoadASourceGetsFiveHandshakesAtOnce(t *testing.T) {
 		}
 		p.jar.cookie, p.jar.expires = cookie, w.now.after(time.Minute)
 		p.jar.addMACs(w.now, h.msg[:], p.key)
-		w.fly(from, b.addr, h.msg[:], 0)
+		w.fly(from, b.Addr(), h.msg[:], 0)
 	}
 	w.run(time.Millisecond)
 	if got := b.core.drops.noPeer.Load(); got != sourceBurst {
@@ -247,15 +247,15 @@ func TestWrongMAC1IsMetWithSilence(t *testing.T) {
 			init = append([]byte(nil), d...)
 		}
 	}
-	b.deaf = true
+	b.Deaf(true)
 	w.run(time.Second)
-	b.deaf = false
+	b.Deaf(false)
 	b.underLoad()
 	n := len(w.log)
 	for i := range initiationMAC1 + macLen {
 		forged := append([]byte(nil), init...)
 		forged[i] ^= 0x80
-		w.fly(a.addr, b.addr, forged, 0)
+		w.fly(a.Addr(), b.Addr(), forged, 0)
 	}
 	w.run(100 * time.Millisecond)
 	if len(w.log) != n {

@@ -57,7 +57,7 @@ func TestEncapsulationCopiesECN(t *testing.T) {
 		} {
 			setECN(pkt, ecn)
 			a.send(pkt)
-			if got := w.air[len(w.air)-1].ecn; got != ecn {
+			if got := w.Eve.Heard[len(w.Eve.Heard)-1].TOS; got != ecn {
 				t.Errorf("a packet marked %d left in a datagram marked %d", ecn, got)
 			}
 		}
@@ -74,9 +74,7 @@ func TestAMarkOnTheWayReachesThePacket(t *testing.T) {
 	pkt := wgtest.UDP(insideA, insideB, 60, nil)
 	setECN(pkt, ecnECT0)
 	a.send(pkt, wgtest.UDP(insideA, insideB, 60, nil))
-	for i := range w.air {
-		w.air[i].ecn = ecnCE
-	}
+	w.InTheAir(func(d *wgtest.Datagram) { d.TOS = ecnCE })
 	w.run(time.Second)
 	if len(b.got) != 1 || innerECN(b.got[0]) != ecnCE {
 		t.Fatalf("want the one packet that can bear the mark, marked; got %d", len(b.got))

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"adit/packet"
+	"adit/wg/wgtest"
 )
 
 // §5.4: a message is one of four sizes, and its reserved bytes are zero.
@@ -116,7 +116,7 @@ func FuzzReceive(f *testing.F) {
 		sent, indices, deadline := len(w.log), len(b.core.index.m), b.core.next()
 		w.now++
 		b.core.load = loadMeter{} // a million replays a second are load, and then get cookies
-		b.receive(flying{to: b.addr, way: &packet.Path{Remote: outsideA}, b: d})
+		b.Receive(time.Duration(w.now), wgtest.Datagram{From: outsideA, To: b.Addr(), Data: d})
 		if len(w.log) != sent {
 			t.Fatalf("%x was answered", d)
 		}

@@ -15,8 +15,8 @@ func TestAHandshakeTakesOneRoundTrip(t *testing.T) {
 	if w.log[2].size != minDataLen {
 		t.Fatalf("the confirming keepalive has %d bytes, want %d", w.log[2].size, minDataLen)
 	}
-	if a.peer().rtt != 2*w.delay {
-		t.Fatalf("the round trip took %v, want %v", a.peer().rtt, 2*w.delay)
+	if a.peer().rtt != 2*w.Weather.Delay {
+		t.Fatalf("the round trip took %v, want %v", a.peer().rtt, 2*w.Weather.Delay)
 	}
 	for _, n := range []*node{a, b} {
 		if n.count(SessionUp) != 1 {
@@ -31,7 +31,7 @@ func TestSimultaneousInitiationsDoNotStall(t *testing.T) {
 	w := newWorld(t, 9)
 	a, b := w.add(outsideA), w.add(outsideB)
 	ofA, ofB := w.pairConfig(a, b)
-	ofA.Endpoint = endpointAt(a.addr)
+	ofA.Endpoint = endpointAt(a.Addr())
 	a.peers(ofB)
 	b.peers(ofA)
 	a.send(toB(60))
@@ -60,7 +60,7 @@ func TestTheResponderWaitsForConfirmation(t *testing.T) {
 	if n := len(b.sent(typeData)); n != 0 {
 		t.Fatalf("the responder sent %d data messages before the initiator's first", n)
 	}
-	a.deaf = false
+	a.Deaf(false)
 	w.run(time.Second)
 	w.mustGet(a, toA(60))
 }
@@ -94,7 +94,7 @@ func TestReplayedInitiationsAreNotAnswered(t *testing.T) {
 	}
 	w.run(time.Second)
 	for range 3 {
-		w.fly(a.addr, b.addr, init, 0)
+		w.fly(a.Addr(), b.Addr(), init, 0)
 		w.run(time.Second)
 	}
 	if n := len(b.sent(typeResponse)); n != 1 {
@@ -105,7 +105,7 @@ func TestReplayedInitiationsAreNotAnswered(t *testing.T) {
 // noise.c, INITIATIONS_PER_SECOND: at most one initiation of a peer in 20 ms.
 func TestInitiationsOfOnePeerAreLimited(t *testing.T) {
 	w, a, b := newPair(t, 14)
-	w.delay = 0
+	w.Weather.Delay = 0
 	w.run(time.Second)
 	var h initiation
 	for i := range 40 { // one every 5 ms for 200 ms
@@ -115,7 +115,7 @@ func TestInitiationsOfOnePeerAreLimited(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.peer().jar.addMACs(w.now, h.msg[:], a.peer().key)
-		w.fly(a.addr, b.addr, h.msg[:], 0)
+		w.fly(a.Addr(), b.Addr(), h.msg[:], 0)
 		w.run(5 * time.Millisecond)
 	}
 	if n := len(b.sent(typeResponse)) - 1; n != 10 {

@@ -10,7 +10,7 @@ import (
 // for 90 s; then silence, until a packet asks again.
 func TestHandshakesAreRetriedFor90SecondsThenByPackets(t *testing.T) {
 	w, a, b := newPair(t, 7)
-	b.deaf = true
+	b.Deaf(true)
 	w.run(10 * time.Minute)
 	inits := a.sent(typeInitiation)
 	if len(inits) != 20 {
@@ -31,7 +31,7 @@ func TestHandshakesAreRetriedFor90SecondsThenByPackets(t *testing.T) {
 		t.Fatalf("gave up %d times, want once", a.count(HandshakeGaveUp))
 	}
 	a.send(toB(60))
-	b.deaf = false
+	b.Deaf(false)
 	w.run(time.Second)
 	w.mustGet(b, toB(60))
 }
@@ -40,7 +40,7 @@ func TestHandshakesAreRetriedFor90SecondsThenByPackets(t *testing.T) {
 // again, the same bytes, so that one lost datagram does not cost five seconds.
 func TestTheFirstInitiationIsSentAgainUnchanged(t *testing.T) {
 	w, a, b := newPair(t, 7)
-	b.deaf = true
+	b.Deaf(true)
 	w.run(20 * time.Second)
 	var at []time.Duration
 	for _, l := range w.log {
@@ -58,9 +58,9 @@ func TestTheFirstInitiationIsSentAgainUnchanged(t *testing.T) {
 
 func TestALostFirstInitiationCostsLittle(t *testing.T) {
 	w, a, b := newPair(t, 7)
-	b.deaf = true
+	b.Deaf(true)
 	w.run(100 * time.Millisecond)
-	b.deaf = false
+	b.Deaf(false)
 	w.run(100 * time.Millisecond)
 	if a.count(SessionUp) != 1 {
 		t.Fatal("no session 200 ms after the start")
@@ -74,7 +74,7 @@ func TestALostFirstInitiationCostsLittle(t *testing.T) {
 // of attempts again, so that traffic never meets a tunnel that has given up.
 func TestTrafficKeepsTheHandshakeGoing(t *testing.T) {
 	w, a, b := newPair(t, 7)
-	b.deaf = true
+	b.Deaf(true)
 	for range 300 {
 		a.send(toB(60))
 		w.run(time.Second)
@@ -91,7 +91,7 @@ func TestTrafficKeepsTheHandshakeGoing(t *testing.T) {
 func TestGivingUpDropsWhatIsStaged(t *testing.T) {
 	w, a, b := newPair(t, 7)
 	a.send(toB(60))
-	b.deaf = true
+	b.Deaf(true)
 	w.run(3 * time.Minute)
 	if n := len(a.peer().staged); n != 0 {
 		t.Fatalf("%d packets are still staged", n)
@@ -103,7 +103,7 @@ func TestNothingMakesInitiationsMoreFrequent(t *testing.T) {
 	w, a, b := newPair(t, 8)
 	for i := range 3000 {
 		if i%7 == 0 {
-			b.deaf = !b.deaf
+			b.Deaf(i%14 == 0)
 		}
 		if i%11 == 0 {
 			a.core.networkChanged(w.now, a.out)
@@ -141,7 +141,7 @@ func TestAClockSetBackIsNotAReplay(t *testing.T) {
 func TestAResponderDoesNotInitiateRightAfterAResponse(t *testing.T) {
 	w, a, b := newPair(t, 7)
 	w.run(15 * time.Millisecond) // b has responded
-	a.deaf = true
+	a.Deaf(true)
 	b.send(toA(60))
 	w.run(4900 * time.Millisecond)
 	if n := len(b.sent(typeInitiation)); n != 0 {
@@ -157,7 +157,7 @@ func TestAResponderDoesNotInitiateRightAfterAResponse(t *testing.T) {
 func TestARetryForgetsTheSourceAddress(t *testing.T) {
 	w, a, b := newPair(t, 7)
 	w.run(200 * time.Second) // the session is too old
-	b.deaf = true
+	b.Deaf(true)
 	a.send(toB(60))
 	w.run(time.Second)
 	if !a.peer().path.Load().Local.IsValid() {

@@ -25,7 +25,7 @@ func TestHundredsOfPeersAtOnce(t *testing.T) {
 	}
 	for i := range n {
 		c := w.add(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 3, byte(i)}), uint16(1000+i)))
-		c.peers(Peer{PublicKey: gate.key.Public(), AllowedIPs: allowed(insideB), Endpoint: endpointAt(gate.addr)})
+		c.peers(Peer{PublicKey: gate.key.Public(), AllowedIPs: allowed(insideB), Endpoint: endpointAt(gate.Addr())})
 		peers = append(peers, Peer{PublicKey: c.key.Public(), AllowedIPs: allowed(inside(i))})
 		clients = append(clients, c)
 	}
@@ -57,7 +57,7 @@ func TestHundredsOfPeersAtOnce(t *testing.T) {
 // through.
 func TestAFloodOfInitiationsDoesNotShutPeersOut(t *testing.T) {
 	w, a, b := newPair(t, 1)
-	w.delay = 0
+	w.Weather.Delay = 0
 	var flood [20][initiationLen]byte
 	for i := range flood {
 		h := initiation{index: uint32(i)}
@@ -71,7 +71,7 @@ func TestAFloodOfInitiationsDoesNotShutPeersOut(t *testing.T) {
 	}
 	for range 700 { // 2000 a second, for seven seconds
 		for i := range flood {
-			w.fly(netip.MustParseAddrPort(fmt.Sprintf("203.0.113.%d:%d", i, i+1)), b.addr, flood[i][:], 0)
+			w.fly(netip.MustParseAddrPort(fmt.Sprintf("203.0.113.%d:%d", i, i+1)), b.Addr(), flood[i][:], 0)
 		}
 		w.run(10 * time.Millisecond)
 	}
@@ -118,6 +118,7 @@ func fixedPublic(i int) PublicKey {
 
 func liveHeap() uint64 {
 	runtime.GC()
+	runtime.GC() // what pools held lives through one
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc

@@ -28,12 +28,12 @@ func TestStagedPacketsLeaveWithTheSession(t *testing.T) {
 // messages.h, MAX_STAGED_PACKETS; device.c: the oldest go first.
 func TestTheOldestStagedPacketsAreDropped(t *testing.T) {
 	w, a, b := newPair(t, 1)
-	b.deaf = true
+	b.Deaf(true)
 	for i := range maxStaged + 10 {
 		a.send(toB(100 + i))
 	}
 	w.run(time.Second)
-	b.deaf = false
+	b.Deaf(false)
 	w.run(7 * time.Second)
 	if len(b.got) != maxStaged || len(b.got[0]) != 110 {
 		t.Fatalf("%d packets came, the first of %d bytes; want %d, of 110", len(b.got), len(b.got[0]), maxStaged)
@@ -48,7 +48,7 @@ func TestPeersRoam(t *testing.T) {
 	w, a, b := newPair(t, 11)
 	w.run(time.Second)
 	elsewhere := netip.MustParseAddrPort("[2001:db8::5]:77")
-	a.move(elsewhere)
+	a.Move(elsewhere)
 	a.send(toB(60))
 	w.run(time.Second)
 	b.send(toA(60))
@@ -74,13 +74,13 @@ func TestForgedDatagramsDoNotMoveAPeer(t *testing.T) {
 	a.send(toB(60))
 	w.run(time.Second)
 	for _, d := range seen {
-		w.fly(netip.MustParseAddrPort("203.0.113.9:9"), b.addr, d, 0) // replayed
+		w.fly(netip.MustParseAddrPort("203.0.113.9:9"), b.Addr(), d, 0) // replayed
 		d[len(d)-1] ^= 1
-		w.fly(netip.MustParseAddrPort("203.0.113.9:9"), b.addr, d, 0) // and forged
+		w.fly(netip.MustParseAddrPort("203.0.113.9:9"), b.Addr(), d, 0) // and forged
 	}
 	n := len(w.log)
 	w.run(time.Second)
-	if got := b.peer().path.Load().Remote; got != a.addr {
+	if got := b.peer().path.Load().Remote; got != a.Addr() {
 		t.Fatalf("b now sends to %v", got)
 	}
 	if len(w.log) != n {

@@ -73,7 +73,7 @@ func TestLowOrderEphemeralsGetNoAnswer(t *testing.T) {
 func TestBadPeersAreRefusedAndChangeNothing(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(time.Second)
-	good := Peer{PublicKey: b.key.Public(), Endpoint: endpointAt(b.addr)}
+	good := Peer{PublicKey: b.key.Public(), Endpoint: endpointAt(b.Addr())}
 	for want, bad := range map[string]Peer{
 		"no public key": {},
 		"no port":       {PublicKey: NewPrivateKey().Public(), Endpoint: Endpoint{Host: "192.0.2.1"}},
@@ -97,7 +97,7 @@ func TestUnchangedPeersKeepTheirSessions(t *testing.T) {
 	c := w.add(netip.MustParseAddrPort("192.0.2.3:3"))
 	ofA, ofB := w.pairConfig(a, b)
 	inside := netip.MustParseAddrPort("10.0.0.3:1")
-	ofC := Peer{PublicKey: c.key.Public(), AllowedIPs: allowed(inside), Endpoint: endpointAt(c.addr)}
+	ofC := Peer{PublicKey: c.key.Public(), AllowedIPs: allowed(inside), Endpoint: endpointAt(c.Addr())}
 	c.peers(ofA)
 	n := len(b.sent(typeResponse))
 	a.peers(ofB, ofC)
@@ -132,7 +132,7 @@ func TestPrefixesMoveBetweenPeers(t *testing.T) {
 	c := w.add(netip.MustParseAddrPort("192.0.2.3:3"))
 	ofA, ofB := w.pairConfig(a, b)
 	c.peers(ofA)
-	ofC := Peer{PublicKey: c.key.Public(), AllowedIPs: ofB.AllowedIPs, Endpoint: endpointAt(c.addr)}
+	ofC := Peer{PublicKey: c.key.Public(), AllowedIPs: ofB.AllowedIPs, Endpoint: endpointAt(c.Addr())}
 	a.peers(ofB, ofC)
 	a.send(toB(60))
 	w.run(time.Second)
@@ -158,7 +158,7 @@ func TestAllAddressesOfAnEndpointAreRaced(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.add(outsideA), w.add(outsideB)
 	ofA, ofB := w.pairConfig(a, b)
-	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.addr.Port()}
+	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.Addr().Port()}
 	b.peers(ofA)
 	a.peers(ofB)
 	a.send(toB(60))
@@ -166,7 +166,7 @@ func TestAllAddressesOfAnEndpointAreRaced(t *testing.T) {
 	if len(a.ask) != 1 || a.ask[0].host != "gate.example" {
 		t.Fatalf("asked for %v, want the endpoint's name once", a.ask)
 	}
-	addrs := []netip.Addr{netip.MustParseAddr("2001:db8::dead"), netip.MustParseAddr("192.0.2.99"), b.addr.Addr()}
+	addrs := []netip.Addr{netip.MustParseAddr("2001:db8::dead"), netip.MustParseAddr("192.0.2.99"), b.Addr().Addr()}
 	var inits []string
 	w.tap = func(_, _ *node, d []byte) {
 		if messageType(d) == typeInitiation {
@@ -180,7 +180,7 @@ func TestAllAddressesOfAnEndpointAreRaced(t *testing.T) {
 	if len(inits) != 3 || inits[0] != inits[1] || inits[1] != inits[2] {
 		t.Fatalf("want one initiation to three addresses, got %d", len(inits))
 	}
-	if got := a.peer().path.Load().Remote; got != b.addr {
+	if got := a.peer().path.Load().Remote; got != b.Addr() {
 		t.Fatalf("the peer is at %v, want the address that answered", got)
 	}
 }
@@ -190,7 +190,7 @@ func TestLateAddressesGetTheInitiationInFlight(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.add(outsideA), w.add(outsideB)
 	ofA, ofB := w.pairConfig(a, b)
-	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.addr.Port()}
+	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.Addr().Port()}
 	b.peers(ofA)
 	a.peers(ofB)
 	answer := func(addr string) {
@@ -203,7 +203,7 @@ func TestLateAddressesGetTheInitiationInFlight(t *testing.T) {
 	w.run(3500 * time.Millisecond)
 	a.core.networkChanged(w.now, a.out)
 	a.deliver()
-	answer(b.addr.Addr().String())
+	answer(b.Addr().Addr().String())
 	w.run(100 * time.Millisecond)
 	if a.count(SessionUp) != 1 || len(a.sent(typeInitiation)) != 1 {
 		t.Fatalf("no session from the initiation in flight:%s", describe(w.log))
@@ -214,7 +214,7 @@ func TestANameThatDoesNotResolveYetIsAskedForAgain(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.add(outsideA), w.add(outsideB)
 	ofA, ofB := w.pairConfig(a, b)
-	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.addr.Port()}
+	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.Addr().Port()}
 	b.peers(ofA)
 	a.peers(ofB)
 	for i := range 4 {
@@ -228,7 +228,7 @@ func TestANameThatDoesNotResolveYetIsAskedForAgain(t *testing.T) {
 	if a.count(ResolveFailed) != 4 {
 		t.Fatalf("%d failures were told, want 4", a.count(ResolveFailed))
 	}
-	a.core.resolved(w.now, a.ask[4], []netip.Addr{b.addr.Addr()}, nil, a.out)
+	a.core.resolved(w.now, a.ask[4], []netip.Addr{b.Addr().Addr()}, nil, a.out)
 	a.deliver()
 	w.run(time.Second)
 	if a.count(SessionUp) != 1 {
@@ -242,12 +242,12 @@ func TestAPeerThatMovedIsResolvedAgain(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.add(outsideA), w.add(outsideB)
 	ofA, ofB := w.pairConfig(a, b)
-	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.addr.Port()}
+	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.Addr().Port()}
 	b.peers(ofA)
 	a.peers(ofB)
 	answer := func() {
 		for _, r := range a.ask {
-			a.core.resolved(w.now, r, []netip.Addr{b.addr.Addr()}, nil, a.out)
+			a.core.resolved(w.now, r, []netip.Addr{b.Addr().Addr()}, nil, a.out)
 		}
 		a.ask = nil
 		a.deliver()
@@ -255,7 +255,7 @@ func TestAPeerThatMovedIsResolvedAgain(t *testing.T) {
 	w.run(time.Millisecond)
 	answer()
 	w.run(time.Second)
-	b.move(netip.MustParseAddrPort("[2001:db8::7]:1002"))
+	b.Move(netip.MustParseAddrPort("[2001:db8::7]:1002"))
 	ofA, _ = w.pairConfig(a, b)
 	b.restart()
 	b.peers(ofA)
@@ -268,7 +268,7 @@ func TestAPeerThatMovedIsResolvedAgain(t *testing.T) {
 	if took := time.Duration(w.now - start); took > 40*time.Second {
 		t.Fatalf("it took %v", took)
 	}
-	if slices.IndexFunc(a.events, func(e Event) bool { return e.Kind == Resolved && len(e.Addresses) == 1 && e.Addresses[0] == b.addr }) < 0 {
+	if slices.IndexFunc(a.events, func(e Event) bool { return e.Kind == Resolved && len(e.Addresses) == 1 && e.Addresses[0] == b.Addr() }) < 0 {
 		t.Fatal("the new address was not told")
 	}
 }
@@ -277,13 +277,13 @@ func TestAPeerThatMovedIsResolvedAgain(t *testing.T) {
 func TestTheConfiguredEndpointIsTriedAgain(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(time.Second)
-	b.move(netip.MustParseAddrPort("198.51.100.9:9"))
+	b.Move(netip.MustParseAddrPort("198.51.100.9:9"))
 	b.send(toA(60))
 	w.run(time.Second)
-	if got := a.peer().path.Load().Remote; got != b.addr {
+	if got := a.peer().path.Load().Remote; got != b.Addr() {
 		t.Fatalf("a did not follow its peer: it sends to %v", got)
 	}
-	b.move(outsideB)
+	b.Move(outsideB)
 	ofA, _ := w.pairConfig(a, b)
 	b.restart()
 	b.peers(ofA)
@@ -303,7 +303,7 @@ func TestRetriesForgetTheSourceAddress(t *testing.T) {
 	if w := a.peer().path.Load(); !w.Local.IsValid() {
 		t.Fatal("the source address of the session was not kept")
 	}
-	b.deaf = true
+	b.Deaf(true)
 	a.send(toB(60))
 	w.run(16 * time.Second)
 	if w := a.peer().path.Load(); w.Local.IsValid() {
@@ -325,11 +325,11 @@ func TestASendErrorForgetsTheSourceAddress(t *testing.T) {
 func TestNetworkChangesAreToldToThePeer(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(time.Second)
-	a.move(netip.MustParseAddrPort("198.51.100.7:9"))
+	a.Move(netip.MustParseAddrPort("198.51.100.7:9"))
 	a.core.networkChanged(w.now, a.out)
 	a.deliver()
 	w.run(100 * time.Millisecond)
-	if got := b.peer().path.Load().Remote; got != a.addr {
+	if got := b.peer().path.Load().Remote; got != a.Addr() {
 		t.Fatalf("b still sends to %v", got)
 	}
 	if n := len(a.sent(typeInitiation)); n != 0 {
@@ -340,11 +340,11 @@ func TestNetworkChangesAreToldToThePeer(t *testing.T) {
 func TestNetworkChangesShakeHandsAtOnce(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(10 * time.Second)
-	a.move(netip.MustParseAddrPort("198.51.100.7:9"))
+	a.Move(netip.MustParseAddrPort("198.51.100.7:9"))
 	a.core.networkChanged(w.now, a.out)
 	a.deliver()
 	w.run(time.Second)
-	if got := b.peer().path.Load().Remote; got != a.addr {
+	if got := b.peer().path.Load().Remote; got != a.Addr() {
 		t.Fatalf("b still sends to %v", got)
 	}
 	if a.count(SessionUp) != 2 {

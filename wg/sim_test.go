@@ -2,7 +2,6 @@ package wg
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -13,23 +12,20 @@ import (
 	"time"
 
 	"adit/packet"
+	"adit/wg/wgtest"
 )
 
-// A world is cores on a virtual clock, joined by a virtual network. Nothing in
-// it waits: hours of protocol take milliseconds, and a seed makes the same
-// hours again.
+// A world is cores in a simulated one (wgtest.Sim): hours of protocol take
+// milliseconds, and a seed makes the same hours again. It keeps what tests of
+// the protocol want to know beside what the eavesdropper does.
 type world struct {
-	t     *testing.T
-	now   Instant
-	rng   *rand.Rand
-	nodes map[netip.AddrPort]*node
-	air   []flying // sorted by arrival
+	*wgtest.Sim
+	t     testing.TB
+	now   Instant // as the Sim's; set it forward and everybody has slept
+	nodes []*node
 
-	lose, duplicate float64
-	delay, spread   time.Duration // of a datagram: delay to delay+spread, so they overtake
-
-	// tap sees every datagram when it is sent.
-	tap func(from, to *node, b []byte)
+	// tap sees every datagram when it is sent, and may change it.
+	tap func(from, to *node, d []byte)
 	log []sighting
 }
 
@@ -42,54 +38,76 @@ type sighting struct {
 	copy     bool // of the initiation sent before
 }
 
-type flying struct {
-	at  Instant
-	seq int
-	to  netip.AddrPort
-	way *packet.Path
-	b   []byte
-	ecn uint8
-}
-
-// A node is one core and where it is.
+// A node is one core and the host that it runs on.
 type node struct {
+	*wgtest.Host
 	w    *world
 	core *core
 	out  *output
-	addr netip.AddrPort
 	key  PrivateKey
 
 	got    [][]byte // packets that came out of the tunnel
+	gotBy  func(msg, pkt []byte)
 	events []Event
 	ask    []resolveRequest
 	skew   time.Duration // of its time of day
-	deaf   bool          // datagrams to it are lost
 
-	lastInit []byte // the initiation sent last
+	lastInit []byte         // the initiation sent last
+	lives    int            // how often it was started
+	named    map[*peer]uint // numbers of peers, for the eavesdropper
 }
 
 const simStart = Instant(1000 * time.Second)
 
-func newWorld(t *testing.T, seed uint64) *world {
-	return &world{
-		t: t, now: simStart, rng: rand.New(rand.NewPCG(seed, 1)), delay: 10 * time.Millisecond,
-		nodes: make(map[netip.AddrPort]*node),
+// newWorld returns an empty world. If the test fails it says how to see it
+// fail again.
+func newWorld(t testing.TB, seed uint64) *world {
+	w := &world{Sim: wgtest.NewSim(seed, time.Duration(simStart)), t: t, now: simStart}
+	w.Weather.Delay = 10 * time.Millisecond
+	w.Eve.Tap = w.hear
+	return w
+}
+
+// hear keeps the log.
+func (w *world) hear(h *wgtest.Heard) {
+	n := w.on(h.Host)
+	if n == nil {
+		return
 	}
+	s := sighting{Instant(h.At), h.From, h.To, messageType(h.Data), len(h.Data), false}
+	if s.kind == typeInitiation {
+		s.copy = bytes.Equal(n.lastInit, h.Data)
+		n.lastInit = h.Data
+	}
+	w.log = append(w.log, s)
+	if w.tap != nil {
+		w.tap(n, w.on(w.At(h.To, h.From)), h.Data)
+	}
+}
+
+// on returns the node on h, nil if h is nil or none.
+func (w *world) on(h *wgtest.Host) *node {
+	i := slices.IndexFunc(w.nodes, func(n *node) bool { return n.Host == h })
+	if h == nil || i < 0 {
+		return nil
+	}
+	return w.nodes[i]
 }
 
 // add returns a new core at addr. Its randomness comes from the world's seed.
 func (w *world) add(addr netip.AddrPort) *node {
-	n := &node{w: w, addr: addr}
+	n := &node{w: w}
 	n.key = PrivateKey{b: w.bytes32()}
 	n.key.clamp()
 	n.restart()
-	w.nodes[addr] = n
+	n.Host = w.Add(string(rune('a'+len(w.nodes))), addr, n)
+	w.nodes = append(w.nodes, n)
 	return n
 }
 
 func (w *world) bytes32() (b [32]byte) {
 	for i := 0; i < 32; i += 8 {
-		binary.LittleEndian.PutUint64(b[i:], w.rng.Uint64())
+		binary.LittleEndian.PutUint64(b[i:], w.Rand.Uint64())
 	}
 	return b
 }
@@ -100,6 +118,8 @@ func (n *node) restart() {
 	n.core = newCore(n.key, Room(1420), func(b []byte) { random.Read(b) },
 		func(now Instant) time.Time { return time.Unix(1e9, int64(now)).Add(n.skew) })
 	n.out = &output{room: n.core.room, pool: &sync.Pool{New: func() any { return packet.NewBatch(n.core.room) }}}
+	n.lives++
+	n.named = make(map[*peer]uint)
 }
 
 // peers configures n.
@@ -115,6 +135,7 @@ func (n *node) peers(peers ...Peer) {
 func (n *node) deliver() {
 	for _, b := range n.out.send {
 		n.transmit(b)
+		n.out.pool.Put(b)
 	}
 	n.events = append(n.events, n.out.events...)
 	n.ask = append(n.ask, n.out.resolve...)
@@ -122,106 +143,87 @@ func (n *node) deliver() {
 }
 
 func (n *node) transmit(b *packet.Batch) {
-	w := n.w
+	n.w.Skip(time.Duration(n.w.now))
 	for i := range b.Len() {
-		d := b.Packet(i)
-		if len(d) == 0 {
-			continue
-		}
-		to := b.Path(i).Remote
-		s := sighting{w.now, n.addr, to, messageType(d), len(d), false}
-		if s.kind == typeInitiation {
-			s.copy = bytes.Equal(n.lastInit, d)
-			n.lastInit = bytes.Clone(d)
-		}
-		w.log = append(w.log, s)
-		if w.tap != nil {
-			w.tap(n, w.nodes[to], d)
-		}
-		copies := 1
-		if w.rng.Float64() < w.duplicate {
-			copies = 2
-		}
-		for range copies {
-			if w.rng.Float64() >= w.lose {
-				w.fly(n.addr, to, d, b.ECN(i))
-			}
+		if d := b.Packet(i); len(d) > 0 {
+			n.Host.Send(b.Path(i).Remote, d, b.ECN(i), n.about(d))
 		}
 	}
 }
 
-// fly puts a datagram into the air.
-func (w *world) fly(from, to netip.AddrPort, d []byte, ecn uint8) {
-	at := w.now.after(w.delay)
-	if w.spread > 0 {
-		at = at.after(time.Duration(w.rng.Int64N(int64(w.spread))))
+// about names the peer whose handshake in flight d begins, for this life of
+// the node and of the peer: whoever is forgotten is somebody else after.
+func (n *node) about(d []byte) string {
+	if messageType(d) != typeInitiation {
+		return ""
 	}
-	f := flying{at, len(w.log), to, &packet.Path{Remote: from, Local: to.Addr()}, bytes.Clone(d), ecn}
-	i, _ := slices.BinarySearchFunc(w.air, f, func(a, b flying) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.seq, b.seq), -1)
-	})
-	w.air = slices.Insert(w.air, i, f)
+	p := n.core.index.lookup(binary.LittleEndian.Uint32(d[4:])).peer
+	if p == nil {
+		return ""
+	}
+	if n.named[p] == 0 {
+		n.named[p] = uint(len(n.named)) + 1
+	}
+	return fmt.Sprintf("peer %d of life %d", n.named[p], n.lives)
 }
 
 // run lets d pass.
 func (w *world) run(d time.Duration) { w.runUntil(w.now.after(d)) }
 
 func (w *world) runUntil(end Instant) {
-	for {
-		at, due := end, (*node)(nil)
-		for _, n := range w.sorted() {
-			if next := n.core.next(); next != 0 && next < at {
-				at, due = next, n
-			}
-		}
-		if len(w.air) > 0 && w.air[0].at <= at {
-			f := w.air[0]
-			w.air = w.air[1:]
-			w.now = max(w.now, f.at)
-			if n := w.nodes[f.to]; n != nil && !n.deaf {
-				n.receive(f)
-			}
-			continue
-		}
-		w.now = max(w.now, at)
-		if due == nil {
-			return
-		}
-		due.core.advance(w.now, due.out)
-		due.deliver()
-	}
+	w.Skip(time.Duration(w.now))
+	w.RunUntil(time.Duration(end))
+	w.now = Instant(w.Now())
 }
 
-// sorted returns the nodes in an order that does not depend on the map's.
-func (w *world) sorted() []*node {
-	var nodes []*node
-	for _, n := range w.nodes {
-		nodes = append(nodes, n)
-	}
-	slices.SortFunc(nodes, func(a, b *node) int { return a.addr.Compare(b.addr) })
-	return nodes
-}
+// Next implements wgtest.Machine.
+func (n *node) Next() time.Duration { return time.Duration(n.core.next()) }
 
-func (n *node) receive(f flying) {
-	b := packet.NewBatch(packet.Room{})
-	copy(b.Append(len(f.b)), f.b)
-	b.SetPath(0, f.way)
-	b.SetECN(0, f.ecn)
-	n.core.receive(n.w.now, b, n.out)
+// Advance implements wgtest.Machine.
+func (n *node) Advance(now time.Duration) {
+	n.w.now = Instant(now)
+	n.core.advance(n.w.now, n.out)
 	n.deliver()
+}
+
+// Receive implements wgtest.Machine.
+func (n *node) Receive(now time.Duration, d wgtest.Datagram) {
+	n.w.now = Instant(now)
+	b := n.out.pool.Get().(*packet.Batch)
+	b.Reset()
+	b.SetRoom(packet.Room{})
+	copy(b.Append(len(d.Data)), d.Data)
+	b.SetPath(0, &packet.Path{Remote: d.From, Local: d.To.Addr()})
+	b.SetECN(0, d.TOS)
+	n.core.receive(n.w.now, b, n.out)
 	if pkt := b.Packet(0); len(pkt) > 0 {
 		n.got = append(n.got, bytes.Clone(pkt))
+		if n.gotBy != nil {
+			n.gotBy(d.Data, pkt)
+		}
 	}
+	n.out.pool.Put(b)
+	n.deliver()
 }
 
 // send carries packets into n's tunnel.
-func (n *node) send(pkts ...[]byte) {
+func (n *node) send(pkts ...[]byte) { n.transmit(n.sealed(pkts...)) }
+
+// sealed returns packets as they would be sent.
+func (n *node) sealed(pkts ...[]byte) *packet.Batch {
 	b := packet.NewBatch(n.core.room)
 	for _, p := range pkts {
 		copy(b.Append(len(p)), p)
 	}
+	n.w.Skip(time.Duration(n.w.now))
 	n.core.seal(n.w.now, b, nil)
-	n.transmit(b)
+	return b
+}
+
+// fly sends a datagram that says it is from from.
+func (w *world) fly(from, to netip.AddrPort, d []byte, ecn uint8) {
+	w.Skip(time.Duration(w.now))
+	w.Inject(from, to, d, ecn)
 }
 
 // peer returns n's only peer, or that with the key of o.
@@ -248,23 +250,16 @@ func (n *node) count(k EventKind) (c int) {
 // sent returns what n sent of that kind since the beginning, copies left out.
 func (n *node) sent(kind uint32) (s []sighting) {
 	for _, l := range n.w.log {
-		if l.from == n.addr && l.kind == kind && !l.copy {
+		if l.from == n.Addr() && l.kind == kind && !l.copy {
 			s = append(s, l)
 		}
 	}
 	return s
 }
 
-// move gives n another address.
-func (n *node) move(addr netip.AddrPort) {
-	delete(n.w.nodes, n.addr)
-	n.addr = addr
-	n.w.nodes[addr] = n
-}
-
 // newPair returns two nodes that know each other: a knows where b is. Change
 // changes the peers before they are set.
-func newPair(t *testing.T, seed uint64, change ...func(a, b *Peer)) (w *world, a, b *node) {
+func newPair(t testing.TB, seed uint64, change ...func(a, b *Peer)) (w *world, a, b *node) {
 	t.Helper()
 	w = newWorld(t, seed)
 	a, b = w.add(outsideA), w.add(outsideB)
@@ -280,7 +275,7 @@ func newPair(t *testing.T, seed uint64, change ...func(a, b *Peer)) (w *world, a
 // pairConfig returns how b knows a, and how a knows b.
 func (w *world) pairConfig(a, b *node) (ofA, ofB Peer) {
 	ofA = Peer{PublicKey: a.key.Public(), AllowedIPs: allowed(insideA, inside6A)}
-	ofB = Peer{PublicKey: b.key.Public(), AllowedIPs: allowed(insideB, inside6B), Endpoint: endpointAt(b.addr)}
+	ofB = Peer{PublicKey: b.key.Public(), AllowedIPs: allowed(insideB, inside6B), Endpoint: endpointAt(b.Addr())}
 	return ofA, ofB
 }
 
@@ -302,14 +297,4 @@ func describe(log []sighting) (s string) {
 		s += fmt.Sprintf("\n%v %v → %v: type %d, %d bytes", time.Duration(l.at-simStart), l.from, l.to, l.kind, l.size)
 	}
 	return s
-}
-
-// sealed returns packets as they would be sent.
-func (n *node) sealed(pkts ...[]byte) *packet.Batch {
-	b := packet.NewBatch(n.core.room)
-	for _, p := range pkts {
-		copy(b.Append(len(p)), p)
-	}
-	n.core.seal(n.w.now, b, nil)
-	return b
 }

@@ -73,7 +73,8 @@ func TestKeysOlderThan180SecondsAreNotUsed(t *testing.T) {
 	w.run(time.Second)
 	old := a.peer().current.Load()
 	oldB := b.peer().current.Load()
-	b.deaf, a.deaf = true, true
+	b.Deaf(true)
+	a.Deaf(true)
 	w.run(178500 * time.Millisecond)
 	if !old.sendable(w.now) {
 		t.Fatal("the session is rejected before its 180 s are over")
@@ -88,15 +89,15 @@ func TestKeysOlderThan180SecondsAreNotUsed(t *testing.T) {
 	batch := packet.NewBatch(Room(1420))
 	copy(batch.Append(100), toB(100))
 	old.seal(batch.Slab(), batch.Offset(0), 100, 112, 77)
-	b.deaf = false
+	b.Deaf(false)
 	w.run(time.Second) // and past the age for b, which got its keys later
 	batch.SetPacket(0, batch.Offset(0)-headerLen, 144)
-	w.fly(a.addr, b.addr, batch.Packet(0), 0)
+	w.fly(a.Addr(), b.Addr(), batch.Packet(0), 0)
 	b.got = nil
 	if oldB.fresh(w.now) {
 		t.Fatal("b's session is still fresh: the test is wrong")
 	}
-	b.deaf = false
+	b.Deaf(false)
 	drops := b.core.drops.noSession.Load()
 	w.run(15 * time.Millisecond)
 	if len(b.got) != 0 || b.core.drops.noSession.Load() == drops {
@@ -109,7 +110,7 @@ func TestKeysAreZeroedAfter540Seconds(t *testing.T) {
 	w, a, b := newPair(t, 3)
 	w.run(time.Second)
 	s := a.peer().current.Load()
-	b.deaf = true
+	b.Deaf(true)
 	w.run(538 * time.Second)
 	if a.peer().current.Load() != s {
 		t.Fatal("the session went before its 540 s were over")
@@ -156,10 +157,10 @@ func TestDataIsAnsweredByOneKeepalive(t *testing.T) {
 	sent := w.now
 	w.run(60 * time.Second)
 	log := w.log[n:]
-	if len(log) != 2 || log[1].from != b.addr || log[1].size != minDataLen {
+	if len(log) != 2 || log[1].from != b.Addr() || log[1].size != minDataLen {
 		t.Fatalf("want the packet and one keepalive, got:%s", describe(log))
 	}
-	if d := time.Duration(log[1].at - sent); d != keepaliveTimeout+w.delay {
+	if d := time.Duration(log[1].at - sent); d != keepaliveTimeout+w.Weather.Delay {
 		t.Fatalf("the keepalive came after %v, want 10 s after the packet arrived", d)
 	}
 }
@@ -174,7 +175,7 @@ func TestAnAnswerTakesTheKeepalivesPlace(t *testing.T) {
 	b.send(toA(100))
 	w.run(time.Minute)
 	log := w.log[n:]
-	if len(log) != 3 || log[2].from != a.addr {
+	if len(log) != 3 || log[2].from != a.Addr() {
 		t.Fatalf("want two packets and a's keepalive, got:%s", describe(log))
 	}
 }
@@ -200,7 +201,7 @@ func TestDataDuringAPendingKeepaliveGetsAnother(t *testing.T) {
 func TestSilenceAfterDataStartsAHandshake(t *testing.T) {
 	w, a, b := newPair(t, 5)
 	w.run(10 * time.Second)
-	b.deaf = true
+	b.Deaf(true)
 	a.send(toB(100))
 	sent := w.now
 	n := len(a.sent(typeInitiation))
