@@ -15,25 +15,31 @@ type Namespace struct {
 
 // NewNamespace returns a new, empty network namespace. The caller stays where
 // it is. Close forgets it.
+//
+// No thread ends for it: a thread that has started processes would take those
+// that are to die with it along (prctl(2), PR_SET_PDEATHSIG).
 func NewNamespace() (*Namespace, error) {
-	type result struct {
-		n   *Namespace
-		err error
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
 	}
-	c := make(chan result, 1) // one result; the goroutine must not wait to end
-	go func() {
-		// Never unlocked: the thread belongs to the new namespace and ends
-		// with this goroutine.
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			c <- result{err: os.NewSyscallError("unshare", err)}
-			return
-		}
-		f, err := os.Open("/proc/thread-self/ns/net")
-		c <- result{&Namespace{f}, err}
-	}()
-	r := <-c
-	return r.n, r.err
+	defer home.Close()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return nil, os.NewSyscallError("unshare", err)
+	}
+	f, err := os.Open("/proc/thread-self/ns/net")
+	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+		// The thread stays locked: nobody else may run on it.
+		return nil, fmt.Errorf("return from a namespace: %w", back)
+	}
+	runtime.UnlockOSThread()
+	if err != nil {
+		return nil, err
+	}
+	return &Namespace{f}, nil
 }
 
 // Close lets go of n. It is gone when nothing else is in it.
