@@ -135,10 +135,16 @@ func peerKeywords() []keyword {
 		{
 			name: "PublicKey", section: inPeer,
 			set: func(_ *Config, p *Peer, v string) (err error) {
-				if p.PublicKey, err = wg.ParsePublicKey(v); err == nil && p.PublicKey.IsZero() {
-					err = errors.New("is all zero: not a key")
+				if p.PublicKey, err = wg.ParsePublicKey(v); err != nil {
+					return err
 				}
-				return err
+				switch { // the engine would take either and stay silent for ever
+				case p.PublicKey.IsZero():
+					return errors.New("is all zero: not a key")
+				case p.PublicKey.IsLowOrder():
+					return errors.New("is of low order: not a key, for everybody could read what is sent to it")
+				}
+				return nil
 			},
 		},
 		{

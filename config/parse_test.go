@@ -152,6 +152,8 @@ var badFiles = []struct{ name, text, want string }{
 	{"key of other characters", minimal("", "PublicKey = !"+peerKey1[1:]), `wg0.conf:7: PublicKey: not a key: want 44 characters of base64 that stand for 32 bytes`},
 	{"no key", minimal("PrivateKey =", ""), `wg0.conf:4: PrivateKey: not a key: want 44 characters of base64 that stand for 32 bytes: it has 0 characters`},
 	{"zero key", minimal("PrivateKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", ""), `wg0.conf:4: PrivateKey: is all zero: not a key`},
+	{"low-order public key", minimal("", "PublicKey = AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), `wg0.conf:7: PublicKey: is of low order: not a key, for everybody could read what is sent to it`},
+	{"low-order public key of order eight", minimal("", "PublicKey = X5yVvKNQjCSx0LFVnIPvWwREXMRYHI6G2CJO3dCfEVc="), `wg0.conf:7: PublicKey: is of low order: not a key, for everybody could read what is sent to it`},
 	{"zero public key", minimal("", "PublicKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), `wg0.conf:7: PublicKey: is all zero: not a key`},
 	{"a secret as prefix", minimal("", "AllowedIPs = "+privateKey), `wg0.conf:7: AllowedIPs: (hidden) is not a prefix: (hidden) is not an address`},
 

@@ -9,7 +9,7 @@ import (
 
 func TestNoTwoPeersHaveTheSameAddress(t *testing.T) {
 	peer := func(key byte, addresses ...string) Peer {
-		p := Peer{PublicKey: wg.PublicKey{key}}
+		p := Peer{PublicKey: wg.PublicKey{8 + key}} // 1 would be of low order
 		for _, a := range addresses {
 			p.Addresses = append(p.Addresses, netip.MustParsePrefix(a))
 		}
@@ -25,6 +25,8 @@ func TestNoTwoPeersHaveTheSameAddress(t *testing.T) {
 		{"one with an address twice", []Peer{peer(1, "10.97.0.2/32", "10.97.0.0/24")}, true},
 		{"a peer twice", []Peer{peer(1, "10.97.0.2/32"), peer(1, "10.97.0.3/32")}, false},
 		{"the same address", []Peer{peer(1, "10.97.0.2/32"), peer(2, "10.97.0.2/32")}, false},
+		{"a key of low order", []Peer{{PublicKey: wg.PublicKey{1}, Addresses: peer(1, "10.97.0.2/32").Addresses}}, false},
+		{"no key", []Peer{{Addresses: peer(1, "10.97.0.2/32").Addresses}}, false},
 		{"one within the network of another", []Peer{peer(1, "10.97.0.2/32"), peer(2, "fd00::/8"), peer(3, "fd00::2/128")}, false},
 	} {
 		if err := CheckPeers(c.peers); (err == nil) != c.want {

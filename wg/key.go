@@ -115,6 +115,18 @@ func (k PublicKey) IsZero() bool { return k == PublicKey{} }
 // IsZero reports whether k is no key.
 func (k PresharedKey) IsZero() bool { return isZero(&k.b) }
 
+// IsLowOrder reports whether k is one of the few points, the zero key among
+// them, with which every private key gives the same, known secret. An Engine
+// never speaks to such a peer.
+func (k PublicKey) IsLowOrder() bool {
+	// The product with any one clamped scalar tells: a scalar is a multiple
+	// of the cofactor, and never of the order of the rest (RFC 7748 §5, §6.1).
+	scalar := PrivateKey{b: [KeyLen]byte{1}}
+	scalar.clamp()
+	_, err := dh(&scalar.b, (*[KeyLen]byte)(&k))
+	return err != nil
+}
+
 func isZero(b *[KeyLen]byte) bool {
 	var zero [KeyLen]byte
 	return subtle.ConstantTimeCompare(b[:], zero[:]) == 1
