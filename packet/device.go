@@ -16,7 +16,8 @@ type Device interface {
 	Write(b *Batch) error
 
 	// MTU returns the size in bytes of the largest packet that Read gives and
-	// Write is expected to take.
+	// Write is expected to take. It may change. It is asked for with every
+	// batch, so it should be quick. Safe for concurrent use.
 	MTU() int
 
 	// Close makes a waiting Read return net.ErrClosed. Further calls do nothing.

@@ -105,6 +105,29 @@ func insertTrie(at **trieNode, prefix address, length uint8, to *peer) {
 	}
 }
 
+// without returns a copy of the trie at n less what is routed to p. The part of
+// it that p has nothing in is shared with n.
+func (n *trieNode) without(p *peer) *trieNode {
+	if n == nil {
+		return nil
+	}
+	left, right := n.child[0].without(p), n.child[1].without(p)
+	if n.peer != p && left == n.child[0] && right == n.child[1] {
+		return n
+	}
+	c := &trieNode{prefix: n.prefix, length: n.length, peer: n.peer, child: [2]*trieNode{left, right}}
+	if n.peer == p {
+		c.peer = nil
+	}
+	switch {
+	case c.peer != nil || left != nil && right != nil:
+		return c
+	case left != nil:
+		return left // a branch that no longer branches
+	}
+	return right
+}
+
 func lookupTrie(n *trieNode, a address) (p *peer) {
 	for n != nil && n.prefix.common(a) >= n.length {
 		if n.peer != nil {

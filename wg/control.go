@@ -17,7 +17,8 @@ func (c *core) control(now Instant, t uint32, msg []byte, way *packet.Path, out 
 		c.handleCookie(now, msg)
 		return
 	}
-	if !c.checkMAC1(msg) {
+	id := c.self.Load()
+	if id.none || !id.checkMAC1(msg) {
 		c.drops.badMAC.Add(1)
 		return
 	}
@@ -25,11 +26,11 @@ func (c *core) control(now Instant, t uint32, msg []byte, way *packet.Path, out 
 		c.drops.noSession.Add(1)
 		return
 	}
-	if !c.admit(now, msg, way, out) {
+	if !c.admit(now, id, msg, way, out) {
 		return
 	}
 	if t == typeInitiation {
-		c.handleInitiation(now, msg, way, out)
+		c.handleInitiation(now, id, msg, way, out)
 	} else {
 		c.handleResponse(now, msg, way, out)
 	}
@@ -39,14 +40,14 @@ func (c *core) control(now Instant, t uint32, msg []byte, way *packet.Path, out 
 // load only those get one who prove with mac2 that they are where they say,
 // and not too many of them; others get a cookie, which is smaller than what
 // they sent (§5.3).
-func (c *core) admit(now Instant, msg []byte, way *packet.Path, out *output) bool {
+func (c *core) admit(now Instant, id *identity, msg []byte, way *packet.Path, out *output) bool {
 	if !c.load.add(now) {
 		return true
 	}
 	cookie := c.secret.cookie(now, way.Remote, c.random)
 	if !checkMAC2(msg, cookie) {
 		c.drops.underLoad.Add(1)
-		c.makeCookieReply(out.datagram(cookieLen, way), msg, cookie, c.random)
+		id.makeCookieReply(out.datagram(cookieLen, way), msg, cookie, c.random)
 		return false
 	}
 	if !c.sources.allow(now, way.Remote.Addr()) {
@@ -57,21 +58,21 @@ func (c *core) admit(now Instant, msg []byte, way *packet.Path, out *output) boo
 }
 
 // handleInitiation answers an initiation (§5.4.2, §5.4.3).
-func (c *core) handleInitiation(now Instant, msg []byte, way *packet.Path, out *output) {
+func (c *core) handleInitiation(now Instant, id *identity, msg []byte, way *packet.Path, out *output) {
 	var r received
 	defer r.state.clear()
-	if err := c.openStatic(&r, msg); err != nil {
+	if err := id.openStatic(&r, msg); err != nil {
 		c.drops.badTag.Add(1)
 		return
 	}
 	p := c.roster.Load().byKey[r.static]
-	if p == nil {
+	if p == nil || p.lowOrder {
 		c.drops.noPeer.Add(1)
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.removed {
+	if p.removed || p.self != id { // it was for who we no longer are
 		return
 	}
 	ts, err := r.openTimestamp(p, msg)
@@ -135,7 +136,7 @@ func (c *core) handleResponse(now Instant, msg []byte, way *packet.Path, out *ou
 		c.drops.noSession.Add(1)
 		return
 	}
-	send, recv, sender, err := c.openResponse(h, msg, &p.psk)
+	send, recv, sender, err := p.self.openResponse(h, msg, &p.psk)
 	if err != nil {
 		c.drops.badTag.Add(1)
 		return

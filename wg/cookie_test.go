@@ -77,21 +77,21 @@ func TestReceivedCookiesAreUsedFor115Seconds(t *testing.T) {
 	_, a, b := newPair(t, 1)
 	var j cookieJar
 	msg := make([]byte, initiationLen)
-	j.addMACs(simStart, msg, b.core.public)
+	j.addMACs(simStart, msg, b.core.self.Load().public)
 	reply := make([]byte, cookieLen)
 	cookie := mac{1, 2, 3}
-	b.core.makeCookieReply(reply, msg, cookie, a.core.random)
-	if !j.open(simStart, reply, b.core.public) {
+	b.core.self.Load().makeCookieReply(reply, msg, cookie, a.core.random)
+	if !j.open(simStart, reply, b.core.self.Load().public) {
 		t.Fatal("the cookie was not understood")
 	}
-	if j.open(simStart, reply, b.core.public) {
+	if j.open(simStart, reply, b.core.self.Load().public) {
 		t.Error("the same reply was taken twice")
 	}
 	for _, c := range []struct {
 		after time.Duration
 		want  bool
 	}{{0, true}, {115*time.Second - 1, true}, {115 * time.Second, false}} {
-		j.addMACs(simStart.after(c.after), msg, b.core.public)
+		j.addMACs(simStart.after(c.after), msg, b.core.self.Load().public)
 		if got := checkMAC2(msg, cookie); got != c.want {
 			t.Errorf("after %v: mac2 is there: %v, want %v", c.after, got, c.want)
 		}
@@ -103,25 +103,25 @@ func TestForgedCookiesAreIgnored(t *testing.T) {
 	var j cookieJar
 	msg := make([]byte, initiationLen)
 	reply := make([]byte, cookieLen)
-	if j.open(simStart, reply, b.core.public) {
+	if j.open(simStart, reply, b.core.self.Load().public) {
 		t.Fatal("a cookie was taken although nothing was sent")
 	}
-	j.addMACs(simStart, msg, b.core.public)
+	j.addMACs(simStart, msg, b.core.self.Load().public)
 	other := make([]byte, initiationLen)
 	other[initiationMAC1] = 1 // a cookie for another message
-	b.core.makeCookieReply(reply, other, mac{}, a.core.random)
-	if j.open(simStart, reply, b.core.public) {
+	b.core.self.Load().makeCookieReply(reply, other, mac{}, a.core.random)
+	if j.open(simStart, reply, b.core.self.Load().public) {
 		t.Error("a cookie for another message was taken")
 	}
-	b.core.makeCookieReply(reply, msg, mac{}, a.core.random)
+	b.core.self.Load().makeCookieReply(reply, msg, mac{}, a.core.random)
 	for i := cookieNonce; i < cookieLen; i++ {
 		reply[i] ^= 1
-		if j.open(simStart, reply, b.core.public) {
+		if j.open(simStart, reply, b.core.self.Load().public) {
 			t.Errorf("a cookie with byte %d changed was taken", i)
 		}
 		reply[i] ^= 1
 	}
-	if !j.open(simStart, reply, b.core.public) {
+	if !j.open(simStart, reply, b.core.self.Load().public) {
 		t.Error("after the forgeries the true cookie was not taken")
 	}
 }
@@ -182,7 +182,7 @@ func TestUnderLoadASourceGetsFiveHandshakesAtOnce(t *testing.T) {
 	for i := range 20 {
 		h := initiation{index: uint32(i)}
 		stranger := newIdentity(fixedKey(byte(i)))
-		p := &peer{key: b.core.public}
+		p := &peer{key: b.core.self.Load().public}
 		if err := stranger.makeInitiation(&h, p, timestamp{1}, a.core.random); err != nil {
 			t.Fatal(err)
 		}

@@ -19,10 +19,10 @@ func Room(mtu int) packet.Room {
 // draws its randomness from what it was given.
 //
 // seal is safe for concurrent use. receive belongs to one goroutine, advance
-// to one, which may be another. Locks nest peer.mu → agenda.mu, index.mu.
+// to one, which may be another. What configures, setPeers and its like, belongs
+// to one at a time. Locks nest peer.mu → agenda.mu, index.mu, identity.mu.
 type core struct {
-	identity
-	room   packet.Room
+	self   atomic.Pointer[identity]
 	random func([]byte)            // fills with random bytes
 	wall   func(Instant) time.Time // the time of day, for the timestamps of initiations alone
 	roster atomic.Pointer[roster]
@@ -45,8 +45,9 @@ type roster struct {
 	routes allowedIPs
 }
 
-func newCore(private PrivateKey, room packet.Room, random func([]byte), wall func(Instant) time.Time) *core {
-	c := &core{identity: newIdentity(private), room: room, random: random, wall: wall}
+func newCore(private PrivateKey, random func([]byte), wall func(Instant) time.Time) *core {
+	c := &core{random: random, wall: wall}
+	c.self.Store(newIdentity(private))
 	c.roster.Store(&roster{})
 	return c
 }
@@ -124,7 +125,7 @@ func (c *core) close() {
 	for _, p := range c.roster.Swap(&roster{}).byKey {
 		c.drop(p)
 	}
-	c.private.Zero()
+	c.self.Load().forget()
 	clear(c.secret.secret[:])
 }
 

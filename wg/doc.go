@@ -13,6 +13,7 @@
 // The core:
 //
 //	message.go    the four messages: sizes, offsets, constants (§5.4, §6)
+//	identity.go   who we are: our key, and another one at run time
 //	noise.go      the symmetric state of Noise_IKpsk2 (§5.4)
 //	handshake.go  initiation and response, made and consumed (§5.4.2, §5.4.3)
 //	tai64n.go     the timestamp of initiations (§5.1)
@@ -43,7 +44,7 @@
 // The shell:
 //
 //	key.go        keys that do not print, and new ones
-//	engine.go     Engine: New, Run, Outbound, Ready, SetPeers, NetworkChanged
+//	engine.go     Engine: New, Run, Outbound, Ready, SetPeers, SetPrivateKey, NetworkChanged
 //	resolve.go    names of endpoints
 //	events.go     Subscribe
 //	status.go     Status, and the counters of drops

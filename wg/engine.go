@@ -17,8 +17,8 @@ import (
 
 // A Config is what an Engine is made of.
 type Config struct {
-	PrivateKey PrivateKey
-	Peers      []Peer
+	PrivateKey PrivateKey    // zero: nothing is sent or answered until SetPrivateKey
+	Peers      []Peer        // those with a low-order key are never spoken to
 	Device     packet.Device // packets in clear. The Engine closes it
 	Transport  Transport     // sealed datagrams. The Engine closes it
 
@@ -49,7 +49,7 @@ type Engine struct {
 	clock   clock
 	pool    sync.Pool // of *packet.Batch, for what the core sends by itself
 
-	setMu   sync.Mutex // one SetPeers at a time; guards running
+	setMu   sync.Mutex // one SetPeers or SetPrivateKey at a time; guards running
 	running bool
 
 	timerMu sync.Mutex   // guards arming, with armed read outside as a hint
@@ -90,9 +90,6 @@ func newEngine(cfg Config, clk clock) (*Engine, error) {
 		log: cfg.Logger, clock: clk, ready: make(chan struct{}), done: make(chan struct{}),
 	}
 	switch {
-	case cfg.PrivateKey.IsZero():
-		clk.close()
-		return nil, errors.New("the engine has no private key")
 	case e.dev == nil || e.tr == nil:
 		clk.close()
 		return nil, errors.New("the engine needs a device and a transport")
@@ -103,9 +100,8 @@ func newEngine(cfg Config, clk clock) (*Engine, error) {
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
-	room := Room(e.dev.MTU())
-	e.pool.New = func() any { return packet.NewBatch(room) }
-	e.core = newCore(cfg.PrivateKey, room,
+	e.pool.New = func() any { return packet.NewBatch(e.room()) }
+	e.core = newCore(cfg.PrivateKey,
 		func(b []byte) { rand.Read(b) },
 		func(Instant) time.Time { return time.Now() })
 	e.core.lastStamp = cfg.LastTimestamp
@@ -118,7 +114,10 @@ func newEngine(cfg Config, clk clock) (*Engine, error) {
 	return e, nil
 }
 
-func (e *Engine) newOutput() *output { return &output{pool: &e.pool, room: e.core.room} }
+// room is asked for before each batch: the device's MTU may change at any time.
+func (e *Engine) room() packet.Room { return Room(e.dev.MTU()) }
+
+func (e *Engine) newOutput() *output { return &output{pool: &e.pool, room: e.room()} }
 
 // Run shakes hands with every peer that has an endpoint and carries packets
 // until ctx ends (then it returns nil) or the Device or the Transport fails. It
@@ -176,9 +175,10 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // pumpOutbound carries packets from the Device into the tunnel.
 func (e *Engine) pumpOutbound() error {
-	b := packet.NewBatch(e.core.room)
+	b := packet.NewBatch(e.room())
 	r := &rejects{batch: packet.NewBatch(packet.Room{})}
 	for {
+		b.SetRoom(e.room())
 		if err := e.dev.Read(b); err != nil {
 			return fmt.Errorf("read device: %w", err)
 		}
@@ -204,6 +204,7 @@ func (e *Engine) pumpInbound() error {
 		if err := e.tr.Read(b); err != nil {
 			return fmt.Errorf("read transport: %w", err)
 		}
+		out.room = e.room()
 		e.core.receive(e.clock.now(), b, out)
 		e.deliver(out)
 		e.rearm()
@@ -223,6 +224,7 @@ func (e *Engine) runTimers() {
 		e.timerMu.Lock()
 		e.armed.Store(0)
 		e.timerMu.Unlock()
+		out.room = e.room()
 		e.core.advance(e.clock.now(), out)
 		e.deliver(out)
 		e.rearm()
@@ -328,7 +330,8 @@ func (e *Engine) Ready(ctx context.Context) error {
 
 // SetPeers makes the peers those of the list. Peers that stay keep their
 // sessions, also when something about them changes; a changed preshared key is
-// for the next handshake. On an error nothing has changed.
+// for the next handshake. Of two peers with the same prefix the later one has
+// it. On an error nothing has changed.
 func (e *Engine) SetPeers(peers []Peer) error {
 	e.setMu.Lock()
 	defer e.setMu.Unlock()
@@ -340,6 +343,23 @@ func (e *Engine) SetPeers(peers []Peer) error {
 	e.deliver(out)
 	e.rearm()
 	return err
+}
+
+// SetPrivateKey gives the engine another private key; the zero key takes it away.
+// The sessions and handshakes of the old key are dropped, and peers that have
+// an endpoint are shaken hands with at once. A peer whose key is now our own
+// is left out: it is gone until SetPeers names it under another key of ours.
+// The key that is set already changes nothing. It returns net.ErrClosed once
+// Run has ended.
+func (e *Engine) SetPrivateKey(k PrivateKey) error {
+	e.setMu.Lock()
+	defer e.setMu.Unlock()
+	if e.lookupC != nil && e.lookupC.Err() != nil {
+		return net.ErrClosed
+	}
+	e.core.setPrivateKey(e.clock.now(), k, e.running)
+	e.rearm()
+	return nil
 }
 
 // NetworkChanged says that the host's addresses or routes are not what they

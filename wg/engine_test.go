@@ -381,8 +381,7 @@ func (t failingTransport) Close() error                { return t.f.Transport.Cl
 func TestNewClosesWhatItWasGivenWhenItFails(t *testing.T) {
 	network := wgtest.NewNetwork(1)
 	for name, change := range map[string]func(*Config){
-		"no key":   func(c *Config) { c.PrivateKey = PrivateKey{} },
-		"bad peer": func(c *Config) { c.Peers = []Peer{{}} },
+		"bad peer": func(c *Config) { c.Peers = []Peer{{Keepalive: -1}} },
 	} {
 		pipe, tr := wgtest.NewPipe(1420), network.Listen(outsideA)
 		c := Config{PrivateKey: NewPrivateKey(), Device: pipe, Transport: tr}

@@ -44,7 +44,7 @@ func fixedKey(first byte) PrivateKey {
 // index is n.
 func newFixedCore() *core {
 	n := byte(0)
-	return newCore(fixedKey(0xaa), Room(1420), func(b []byte) {
+	return newCore(fixedKey(0xaa), func(b []byte) {
 		clear(b)
 		n++
 		b[0] = n
@@ -68,7 +68,7 @@ type speaker struct {
 func newSpeaker(t *testing.T, tr *transcript) *speaker {
 	c := newFixedCore()
 	s := &speaker{t: t, core: c, now: simStart}
-	s.out = &output{room: c.room, pool: &sync.Pool{New: func() any { return packet.NewBatch(c.room) }}}
+	s.out = &output{room: Room(1420), pool: &sync.Pool{New: func() any { return packet.NewBatch(Room(1420)) }}}
 	if err := c.setPeers(s.now, []Peer{tr.peer()}, tr.Initiator, s.out); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func (s *speaker) hear(d []byte) []byte {
 }
 
 func (s *speaker) seal(pkt []byte) []byte {
-	b := packet.NewBatch(s.core.room)
+	b := packet.NewBatch(Room(1420))
 	copy(b.Append(len(pkt)), pkt)
 	s.core.seal(s.now, b, nil)
 	return b.Packet(0)

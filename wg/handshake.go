@@ -2,19 +2,6 @@ package wg
 
 import "encoding/binary"
 
-// An identity is who we are, and what follows from it.
-type identity struct {
-	private   PrivateKey
-	public    PublicKey
-	mac1Key   [32]byte // of messages to us
-	cookieKey [32]byte // of cookie replies from us
-}
-
-func newIdentity(private PrivateKey) identity {
-	public := private.Public()
-	return identity{private, public, mac1Key(public), cookieKey(public)}
-}
-
 // An initiation is a handshake that we started: what it takes to understand
 // the response. The peer's role as responder needs no state here: a response
 // is made in one go. So when both start at once, both responses are good.
@@ -71,7 +58,7 @@ func (id *identity) openStatic(r *received, msg []byte) error {
 	*s = newNoiseState(id.public)
 	s.mixKey(r.ephemeral[:])
 	s.mixHash(r.ephemeral[:])
-	shared, err := dh(&id.private.b, &r.ephemeral)
+	shared, err := id.dh(&r.ephemeral)
 	if err != nil {
 		return err
 	}
@@ -130,9 +117,12 @@ func (id *identity) openResponse(h *initiation, msg []byte, psk *PresharedKey) (
 	if err = s.mixDH(&h.ephemeral, &ephemeral); err != nil {
 		return send, recv, 0, err
 	}
-	if err = s.mixDH(&id.private.b, &ephemeral); err != nil {
+	shared, err := id.dh(&ephemeral)
+	if err != nil {
 		return send, recv, 0, err
 	}
+	s.mixKey(shared[:])
+	clear(shared[:])
 	k := s.mixPSK(psk)
 	if err = s.open(nil, &k, msg[responseEmpty:responseMAC1]); err != nil {
 		return send, recv, 0, err

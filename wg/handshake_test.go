@@ -111,7 +111,7 @@ func TestInitiationsOfOnePeerAreLimited(t *testing.T) {
 	for i := range 40 { // one every 5 ms for 200 ms
 		h = initiation{index: uint32(i)}
 		ts := newTimestamp(time.Unix(2e9+int64(i), 0), timestamp{})
-		if err := a.core.makeInitiation(&h, a.peer(), ts, a.core.random); err != nil {
+		if err := a.core.self.Load().makeInitiation(&h, a.peer(), ts, a.core.random); err != nil {
 			t.Fatal(err)
 		}
 		a.peer().jar.addMACs(w.now, h.msg[:], a.peer().key)

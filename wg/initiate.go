@@ -42,11 +42,11 @@ const failuresBeforeResolve = 3
 func (c *core) initiate(now Instant, p *peer, out *output) {
 	t := &p.timers
 	ways := p.ways()
+	if p.mute() || len(ways) == 0 && p.endpoint.Host == "" {
+		t.handshakeComplete() // nobody or nowhere: forget that it was wanted
+		return
+	}
 	if len(ways) == 0 {
-		if p.endpoint.Host == "" {
-			t.handshakeComplete() // nowhere to send it: forget that it was wanted
-			return
-		}
 		c.askAddresses(p, out)
 		t.handshakeInitiated(now, c.jitter())
 		t.authenticatedTraversal(now)
@@ -55,8 +55,8 @@ func (c *core) initiate(now Instant, p *peer, out *output) {
 	c.forgetHandshake(p)
 	ts := newTimestamp(c.wall(now), c.lastStamp)
 	h := &initiation{index: c.index.add(p, c.random), sent: now}
-	if err := c.makeInitiation(h, p, ts, c.random); err != nil {
-		c.index.remove(h.index) // a low-order key, which setPeers refuses
+	if err := p.self.makeInitiation(h, p, ts, c.random); err != nil {
+		c.index.remove(h.index) // a low-order key: mute says so before
 		return
 	}
 	p.jar.addMACs(now, h.msg[:], p.key)
@@ -66,7 +66,7 @@ func (c *core) initiate(now Instant, p *peer, out *output) {
 	t.lastSent = now
 	t.handshakeInitiated(now, c.jitter())
 	t.authenticatedSent(now)
-	if p.lastHandshake == 0 && t.failures == 1 {
+	if !p.met && t.failures == 1 {
 		t.copies = 0
 		t.nextCopy(now)
 	}

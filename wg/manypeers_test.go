@@ -62,7 +62,7 @@ func TestAFloodOfInitiationsDoesNotShutPeersOut(t *testing.T) {
 	for i := range flood {
 		h := initiation{index: uint32(i)}
 		stranger := newIdentity(fixedKey(byte(i)))
-		p := &peer{key: b.core.public}
+		p := &peer{key: b.core.self.Load().public}
 		if err := stranger.makeInitiation(&h, p, timestamp{byte(i)}, a.core.random); err != nil {
 			t.Fatal(err)
 		}

@@ -11,8 +11,8 @@ import (
 
 // A peer is all that is known about one peer.
 type peer struct {
-	key    PublicKey
-	static [32]byte // DH(our private, their public): the same in every handshake
+	key      PublicKey
+	lowOrder bool // whoever has key shares a secret with everybody: never spoken to
 
 	// current is what packets are sent in, path where to. They are written
 	// under mu and read without.
@@ -20,6 +20,9 @@ type peer struct {
 	path    atomic.Pointer[packet.Path]
 
 	mu         sync.Mutex // guards what follows; held for a handshake message at most, never over I/O
+	self       *identity  // whose peer it is: all that follows from our key goes with it
+	static     [32]byte   // DH(our private, their public): the same in every handshake
+	met        bool       // there was a session with self
 	psk        PresharedKey
 	endpoint   Endpoint         // as configured
 	candidates []netip.AddrPort // what endpoint stands for
@@ -48,9 +51,23 @@ type peer struct {
 	agendaPos int     // likewise
 }
 
+// bind makes p a peer of id. p.mu must be held, or p new.
+func (p *peer) bind(id *identity) {
+	clear(p.static[:])
+	p.self = id
+	if !id.none && !p.lowOrder {
+		p.static, _ = id.dh((*[32]byte)(&p.key))
+	}
+}
+
+// mute reports whether no handshake with the peer is possible: we have no key,
+// or theirs is one that shares its secrets with everybody (noise.c: no
+// static-static secret, no message).
+func (p *peer) mute() bool { return p.self.none || p.lowOrder }
+
 // reachable reports whether there is, or may soon be, a way to the peer.
 func (p *peer) reachable() bool {
-	return p.path.Load() != nil || len(p.candidates) > 0 || p.endpoint.Host != ""
+	return !p.lowOrder && (p.path.Load() != nil || len(p.candidates) > 0 || p.endpoint.Host != "")
 }
 
 // roam remembers the way of an authenticated message and reports whether the

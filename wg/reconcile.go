@@ -1,7 +1,6 @@
 package wg
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -37,8 +36,6 @@ const maxKeepalive = 65535 * time.Second
 // check returns what is wrong with the configuration of a peer.
 func (p *Peer) check() error {
 	switch {
-	case p.PublicKey.IsZero():
-		return errors.New("a peer has no public key")
 	case p.Endpoint.Host != "" && p.Endpoint.Port == 0:
 		return fmt.Errorf("peer %s: the endpoint has no port", p.PublicKey.Short())
 	case p.Keepalive < 0 || p.Keepalive > maxKeepalive:
@@ -60,14 +57,14 @@ func (p *Peer) check() error {
 //
 // On an error nothing has changed. One goroutine at a time.
 func (c *core) setPeers(now Instant, list []Peer, connect bool, out *output) error {
-	old := c.roster.Load()
+	old, self := c.roster.Load(), c.self.Load()
 	next := &roster{byKey: make(map[PublicKey]*peer, len(list))}
 	for i := range list {
 		cfg := &list[i]
 		if err := cfg.check(); err != nil {
 			return err
 		}
-		if cfg.PublicKey == c.public {
+		if cfg.PublicKey == self.public && !self.none {
 			continue
 		}
 		if next.byKey[cfg.PublicKey] != nil {
@@ -75,10 +72,7 @@ func (c *core) setPeers(now Instant, list []Peer, connect bool, out *output) err
 		}
 		p := old.byKey[cfg.PublicKey]
 		if p == nil {
-			var err error
-			if p, err = c.newPeer(cfg.PublicKey); err != nil {
-				return fmt.Errorf("peer %s: public key: %w", cfg.PublicKey.Short(), err)
-			}
+			p = newPeer(cfg.PublicKey, self)
 		}
 		next.byKey[cfg.PublicKey] = p
 		for _, a := range cfg.AllowedIPs {
@@ -99,13 +93,11 @@ func (c *core) setPeers(now Instant, list []Peer, connect bool, out *output) err
 	return nil
 }
 
-// newPeer returns a peer with that key, or errLowOrder: with such a key any
-// one could answer.
-func (c *core) newPeer(key PublicKey) (*peer, error) {
-	p := &peer{key: key}
-	var err error
-	p.static, err = dh(&c.private.b, (*[32]byte)(&key))
-	return p, err
+// newPeer returns a peer of id with that key.
+func newPeer(key PublicKey, id *identity) *peer {
+	p := &peer{key: key, lowOrder: key.IsLowOrder()}
+	p.bind(id)
+	return p
 }
 
 // configure applies cfg to p.
@@ -129,7 +121,7 @@ func (c *core) configure(now Instant, p *peer, cfg *Peer, connect bool, out *out
 			p.candidates = []netip.AddrPort{at}
 			p.path.Store(&packet.Path{Remote: at})
 		}
-		if connect && p.endpoint.Host != "" {
+		if connect && p.endpoint.Host != "" && p.reachable() {
 			c.askAddresses(p, out)
 			t.wantHandshake(now)
 		}
@@ -142,7 +134,7 @@ func (c *core) configure(now Instant, p *peer, cfg *Peer, connect bool, out *out
 func (c *core) connect(now Instant) {
 	for _, p := range c.roster.Load().byKey {
 		p.mu.Lock()
-		if p.endpoint.Host != "" && p.current.Load() == nil {
+		if p.endpoint.Host != "" && p.reachable() && p.current.Load() == nil {
 			p.timers.wantHandshake(now)
 			p.touch(&c.agenda)
 		}

@@ -43,7 +43,7 @@ func (c *core) confirm(p *peer, s *session) bool {
 func (c *core) sessionUp(now Instant, p *peer, s *session, out *output) {
 	p.timers.handshakeComplete()
 	p.timers.expire = s.created.after(rejectAfterTime)
-	p.lastHandshake = now
+	p.lastHandshake, p.met = now, true
 	p.tryAll = false
 	out.sessions = true
 	out.event(p, SessionUp)

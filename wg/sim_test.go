@@ -115,9 +115,9 @@ func (w *world) bytes32() (b [32]byte) {
 // restart gives n a new core, which knows nothing but the key.
 func (n *node) restart() {
 	random := rand.NewChaCha8(n.w.bytes32())
-	n.core = newCore(n.key, Room(1420), func(b []byte) { random.Read(b) },
+	n.core = newCore(n.key, func(b []byte) { random.Read(b) },
 		func(now Instant) time.Time { return time.Unix(1e9, int64(now)).Add(n.skew) })
-	n.out = &output{room: n.core.room, pool: &sync.Pool{New: func() any { return packet.NewBatch(n.core.room) }}}
+	n.out = &output{room: Room(1420), pool: &sync.Pool{New: func() any { return packet.NewBatch(Room(1420)) }}}
 	n.lives++
 	n.named = make(map[*peer]uint)
 }
@@ -211,7 +211,7 @@ func (n *node) send(pkts ...[]byte) { n.transmit(n.sealed(pkts...)) }
 
 // sealed returns packets as they would be sent.
 func (n *node) sealed(pkts ...[]byte) *packet.Batch {
-	b := packet.NewBatch(n.core.room)
+	b := packet.NewBatch(Room(1420))
 	for _, p := range pkts {
 		copy(b.Append(len(p)), p)
 	}

@@ -10,7 +10,7 @@ import (
 
 // A Status is what an Engine knows at one moment.
 type Status struct {
-	PublicKey PublicKey
+	PublicKey PublicKey    // ours; zero without a private key
 	Peers     []PeerStatus // in the order of their keys
 	Drops     Drops
 }
@@ -63,7 +63,7 @@ func (d *drops) snapshot() Drops {
 // Status returns a snapshot. Safe for concurrent use.
 func (e *Engine) Status() Status {
 	now, wall := e.clock.now(), time.Now()
-	s := Status{PublicKey: e.core.public, Drops: e.core.drops.snapshot()}
+	s := Status{PublicKey: e.core.self.Load().public, Drops: e.core.drops.snapshot()}
 	for _, p := range e.core.roster.Load().byKey {
 		s.Peers = append(s.Peers, p.status(now, wall))
 	}
