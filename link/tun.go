@@ -3,6 +3,7 @@ package link
 import (
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"adit/packet"
 	"golang.org/x/sys/unix"
@@ -56,7 +57,7 @@ func offerOffloads(fd int) (uso bool, err error) {
 // A TUN is a packet.Device over a TUN descriptor.
 type TUN struct {
 	file *file
-	mtu  int
+	mtu  atomic.Int32
 	in   extractor
 	out  injector
 }
@@ -85,7 +86,8 @@ func newTUN(f *os.File, mtu int, sys *kernel) (*TUN, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &TUN{file: file, mtu: mtu}
+	t := &TUN{file: file}
+	t.mtu.Store(int32(mtu))
 	t.in = extractor{file: file, sys: sys, open: openTUNFrame, buf: make([]byte, maxRead)}
 	t.in.fill = t.in.readAll
 	t.out.init(file, sys)
@@ -113,8 +115,31 @@ func checkTUN(fd int) (uso bool, err error) {
 	return offerOffloads(fd)
 }
 
-// MTU returns the MTU in bytes that NewTUN was told.
-func (t *TUN) MTU() int { return t.mtu }
+// MTU returns the MTU in bytes that NewTUN was told, or what Watch has seen since.
+func (t *TUN) MTU() int { return int(t.mtu.Load()) }
+
+// TUNName returns the name of the interface that belongs to a descriptor that
+// OpenTUN made, here or in another process. The error wraps EBADFD when the
+// interface is gone.
+func TUNName(f *os.File) (string, error) {
+	fd, err := dup(f)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	return tunName(fd)
+}
+
+func tunName(fd int) (string, error) {
+	req, err := unix.NewIfreq("")
+	if err != nil {
+		return "", err
+	}
+	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, req); err != nil {
+		return "", fmt.Errorf("not a TUN device: %w", os.NewSyscallError("TUNGETIFF", err))
+	}
+	return req.Name(), nil
+}
 
 // Close closes the descriptor; the device goes with it.
 func (t *TUN) Close() error { return t.file.close() }

@@ -19,6 +19,7 @@ type UDPOptions struct {
 	Port         uint16       // 0: any
 	FallbackPort bool         // if Port is taken, use any other instead of failing
 	Addr         netip.Addr   // address to bind to; zero: all, of both families
+	Mark         uint32       // SO_MARK of what is sent, for the host's routing; 0: none. Needs CAP_NET_ADMIN
 	Logger       *slog.Logger // nil: discard
 	DisableGSO   bool         // send each datagram by itself
 	DisableGRO   bool         // receive each datagram by itself
@@ -69,7 +70,7 @@ func listenUDP(o UDPOptions, sys *kernel) (*UDP, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := u.bind(fd, o); err != nil {
+	if err := u.prepare(fd, o); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -98,6 +99,21 @@ func (u *UDP) socket() (int, error) {
 	}
 	fd, err := unix.Socket(unix.AF_INET, typ, 0)
 	return fd, os.NewSyscallError("socket", err)
+}
+
+// prepare marks and binds the socket as o says.
+func (u *UDP) prepare(fd int, o UDPOptions) error {
+	if o.Mark != 0 {
+		if err := mark(fd, o.Mark); err != nil {
+			return err
+		}
+	}
+	return u.bind(fd, o)
+}
+
+// mark sets the mark of what fd sends. It is unsigned, SetsockoptInt is not.
+func mark(fd int, v uint32) error {
+	return os.NewSyscallError("SO_MARK", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(v)))
 }
 
 // bind binds the socket as o says and learns its port.
@@ -168,6 +184,16 @@ func (u *UDP) options(fd int, o UDPOptions) (gro bool) {
 	}
 	u.noGSO.Store(err != nil || broken || o.DisableGSO)
 	return !o.DisableGRO && unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
+}
+
+// SetMark changes the mark of what is sent from now on; 0 removes it. Safe for
+// concurrent use.
+func (u *UDP) SetMark(v uint32) error {
+	var failed error
+	if err := u.file.control(func(fd uintptr) { failed = mark(int(fd), v) }); err != nil {
+		return err
+	}
+	return failed
 }
 
 // LocalPort returns the port that the socket is bound to.

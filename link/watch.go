@@ -37,16 +37,10 @@ func WatchNetwork(ctx context.Context, changed func()) error {
 }
 
 func watchNetwork(ctx context.Context, changed func()) error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	f, err := subscribe(unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE)
 	if err != nil {
-		return os.NewSyscallError("socket", err)
+		return err
 	}
-	const groups = unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
-		unix.Close(fd)
-		return os.NewSyscallError("bind", err)
-	}
-	f := os.NewFile(uintptr(fd), "rtnetlink")
 	defer f.Close()
 	defer context.AfterFunc(ctx, func() { f.Close() })()
 
@@ -78,6 +72,19 @@ func watchNetwork(ctx context.Context, changed func()) error {
 			changed()
 		}
 	}
+}
+
+// subscribe returns a netlink socket that gets the news of the groups.
+func subscribe(groups uint32) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("bind", err)
+	}
+	return os.NewFile(uintptr(fd), "rtnetlink"), nil
 }
 
 // awaitNews waits for any message. One that was lost for lack of space is news

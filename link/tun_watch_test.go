@@ -1,0 +1,147 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// watched starts to watch a new TUN and returns what is told, and the end.
+func watched(t *testing.T, s *space) (tun *TUN, told <-chan bool, ended <-chan error) {
+	t.Helper()
+	s.do("make a TUN", func() error {
+		f, err := OpenTUN("tun0", 1420)
+		if err != nil {
+			return err
+		}
+		tun, err = NewTUN(f, 1420)
+		return err
+	})
+	t.Cleanup(func() { tun.Close() })
+	toldc, endedc := make(chan bool, 16), make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	go func() { endedc <- tun.Watch(ctx, func(up bool) { toldc <- up }) }()
+	return tun, toldc, endedc
+}
+
+func wantTold(t *testing.T, told <-chan bool, want bool) {
+	t.Helper()
+	select {
+	case got := <-told:
+		if got != want {
+			t.Fatalf("told up %v, want %v", got, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("not told that up is %v", want)
+	}
+}
+
+func wantMTU(t *testing.T, tun *TUN, want int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); tun.MTU() != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("got an MTU of %d, want %d", tun.MTU(), want)
+		}
+	}
+}
+
+func wantEnd(t *testing.T, ended <-chan error, want error) {
+	t.Helper()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, want) {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("still watching")
+	}
+}
+
+// setTUN does something to tun0.
+func setTUN(f func(netlink.Link) error) func() error {
+	return func() error {
+		l, err := netlink.LinkByName("tun0")
+		if err != nil {
+			return err
+		}
+		return f(l)
+	}
+}
+
+func TestInterfaceIsFollowedUpAndDownAndToAnotherMTU(t *testing.T) {
+	s := newSpace(t)
+	tun, told, ended := watched(t, s)
+	wantTold(t, told, false)
+	s.do("up", setTUN(netlink.LinkSetUp))
+	wantTold(t, told, true)
+	s.do("MTU", setTUN(func(l netlink.Link) error { return netlink.LinkSetMTU(l, 34736) }))
+	wantMTU(t, tun, 34736)
+	s.do("down", setTUN(netlink.LinkSetDown))
+	wantTold(t, told, false)
+	s.do("delete", setTUN(netlink.LinkDel))
+	wantEnd(t, ended, net.ErrClosed)
+	if len(told) > 0 {
+		t.Errorf("told once too often: up %v", <-told)
+	}
+}
+
+func TestInterfaceIsFollowedIntoAnotherNamespace(t *testing.T) {
+	s, other := newSpace(t), newSpace(t)
+	tun, told, ended := watched(t, s)
+	wantTold(t, told, false)
+	s.do("up", setTUN(netlink.LinkSetUp))
+	wantTold(t, told, true)
+	var ns *os.File
+	other.do("open the namespace", func() (err error) {
+		ns, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	defer ns.Close()
+	s.do("move", setTUN(func(l netlink.Link) error { return netlink.LinkSetNsFd(l, int(ns.Fd())) }))
+	wantTold(t, told, false) // moving takes it down
+	other.do("up", setTUN(netlink.LinkSetUp))
+	wantTold(t, told, true)
+	other.do("MTU", setTUN(func(l netlink.Link) error { return netlink.LinkSetMTU(l, 1300) }))
+	wantMTU(t, tun, 1300)
+	other.do("delete", setTUN(netlink.LinkDel))
+	wantEnd(t, ended, net.ErrClosed)
+}
+
+func TestClosedTUNIsNotWatched(t *testing.T) {
+	s := newSpace(t)
+	tun, told, ended := watched(t, s)
+	wantTold(t, told, false)
+	tun.Close()
+	wantEnd(t, ended, net.ErrClosed)
+}
+
+func TestMarkIsOnWhatIsSent(t *testing.T) {
+	s := newSpace(t)
+	var u *UDP
+	s.do("listen", func() (err error) {
+		u, err = ListenUDP(UDPOptions{Mark: 0xdeadbeef})
+		return err
+	})
+	defer u.Close()
+	want := func(want uint32) {
+		t.Helper()
+		var got int
+		var err error
+		u.file.control(func(fd uintptr) { got, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK) })
+		if err != nil || uint32(got) != want {
+			t.Errorf("got mark %#x, %v, want %#x", uint32(got), err, want)
+		}
+	}
+	want(0xdeadbeef)
+	if err := u.SetMark(0); err != nil {
+		t.Error(err)
+	}
+	want(0)
+}
