@@ -66,8 +66,9 @@ cover: ## coverage of the unit tests, to bin/cover.html
 	$(GOTEST) -coverprofile bin/cover.out $(UNIT)
 	go tool cover -html bin/cover.out -o bin/cover.html
 
-install: build ## to PREFIX (/usr/local), with the manual
+install: build ## to PREFIX (/usr/local), with wireguard-adit and the manual
 	install -D -m 755 bin/adit $(DESTDIR)$(PREFIX)/bin/adit
+	ln -sf adit $(DESTDIR)$(PREFIX)/bin/wireguard-adit
 	install -D -m 644 docs/adit.1 $(DESTDIR)$(PREFIX)/share/man/man1/adit.1
 
 clean: ## forget what was built

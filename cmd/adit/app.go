@@ -61,6 +61,7 @@ func (a *adit) app() *cli.App {
 			{Name: "check", Usage: "say what a configuration does", Flags: checkFlags(), Action: a.check},
 			{Name: "doctor", Usage: "say what works on this machine", Flags: doctorFlags(), Action: a.doctor},
 			{Name: "serve", Usage: "be the other end of tunnels", Flags: serveFlags(), Action: a.serve},
+			{Name: "device", Usage: "be a WireGuard interface for wg and wg-quick; for root", Flags: deviceFlags(), Action: a.device},
 			{Name: "demo", Usage: "show the main job on this machine alone", Action: a.demo},
 			{Name: demoFetch, Hidden: true, Action: a.fetch},
 			{Name: "genkey", Usage: "make a private key", Action: a.genkey},
@@ -137,7 +138,7 @@ func (a *adit) noCommand(c *cli.Context) error {
 // this version. They are refused by name, so that nobody takes them for
 // misspelt, or believes that they took effect.
 var (
-	laterCommands = words("up exec down ls proxy forward device show leaktest")
+	laterCommands = words("up exec down ls proxy forward show leaktest")
 	laterOptions  = words("isolate kill-leftovers p publish expose host-port direct")
 )
 

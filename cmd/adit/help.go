@@ -32,6 +32,7 @@ Sends one command through a WireGuard tunnel, without root.
   check -c FILE                     what a configuration does, keys hidden
   doctor                            what works on this machine, and what to type
   serve --listen :PORT --peer ...   a gateway, the other end of tunnels, no root
+  device NAME [-f]                  an interface for wg and wg-quick; for root
   demo [-- CMD]                     all of it on this machine alone
   genkey, pubkey, genpsk            keys, as wg makes them
   setup apparmor                    let adit make user namespaces on Ubuntu
@@ -127,6 +128,22 @@ leave by ordinary sockets of this host, without root. Ends on INT and TERM.
   --log-file FILE           write the log there
 
 Example: (umask 077; adit serve --private-key gw.key --new-peer pc > pc.conf)
+`,
+	"device": `
+usage: adit device NAME [-f]
+
+Is a WireGuard interface for this machine: makes the TUN device NAME, which wg
+and wg-quick configure as they do the kernel's. By nature it needs root's
+CAP_NET_ADMIN. Goes to the background once all works. Ends on INT and TERM,
+when the interface is deleted or /var/run/wireguard/NAME.sock is removed.
+
+  -f, --foreground          stay in the foreground
+
+As wireguard-go, it obeys LOG_LEVEL=verbose|error|silent, WG_TUN_FD, WG_UAPI_FD
+and WG_PROCESS_FOREGROUND=1. Called wireguard-adit, adit is this command:
+WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-adit wg-quick up wg0
+
+Example: sudo adit device wg0 && sudo wg setconf wg0 wg0.conf
 `,
 	"demo": `
 usage: adit demo [--] [CMD [ARG...]]

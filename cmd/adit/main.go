@@ -24,5 +24,5 @@ func main() {
 		probe:  launcher.Probe,
 		ctx:    context.Background(),
 	}
-	launcher.DieLike(a.main(os.Args))
+	launcher.DieLike(a.main(byName(os.Args)))
 }

@@ -18,6 +18,7 @@ var contract = map[string]string{
 	"check":          "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout",
 	"doctor":         "-c --config --config-fd --set --strict --json",
 	"serve":          "--listen --private-key --peer --new-peer --endpoint --mtu -v -vv -q --log-format --log-file",
+	"device":         "-f --foreground",
 	"demo":           "",
 	"genkey":         "",
 	"pubkey":         "",

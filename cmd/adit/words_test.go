@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"adit/launcher"
@@ -145,6 +147,16 @@ func TestEveryMessage(t *testing.T) {
 		{"serve at a port that is in use", run("serve --listen " + busyAddress(t) + " --private-key gw.key --new-peer laptop"), nil},
 		{"serve at an address of another host", run("serve --listen 192.0.2.1:51820 --private-key gw.key --new-peer laptop"), nil},
 		{"serve fails", call{}, msgServe.because(errors.New("make a gateway: out of memory"))},
+		{"device without a name", run("device"), nil},
+		{"device with two names", run("device wg0 wg1"), nil},
+		{"device with a name that is none", run("device ../wg0"), nil},
+		{"device with an unknown option behind the name", run("device wg0 -x"), nil},
+		{"device without privilege", call{}, deviceFailure("wg0", &fs.PathError{Op: "open", Path: "/dev/net/tun", Err: fs.ErrPermission})},
+		{"device without TUN devices", call{}, deviceFailure("wg0", &fs.PathError{Op: "open", Path: "/dev/net/tun", Err: fs.ErrNotExist})},
+		{"device that is there", call{}, deviceFailure("wg9", fmt.Errorf("create tun wg9: %w", os.NewSyscallError("TUNSETIFF", syscall.EBUSY)))},
+		{"device that is something else", call{}, deviceFailure("eth0", fmt.Errorf("create tun eth0: %w", os.NewSyscallError("TUNSETIFF", syscall.EINVAL)))},
+		{"device whose socket is in use", call{}, deviceFailure("wg0", fmt.Errorf("/var/run/wireguard/wg0.sock: %w", syscall.EADDRINUSE))},
+		{"device fails", call{}, deviceFailure("wg0", errors.New("out of memory"))},
 		{"demo", call{}, msgDemo.because(errors.New("listen tcp 127.0.0.1:0: operation not permitted"))},
 
 		{"pubkey of junk", call{args: []string{"pubkey"}, stdin: "junk"}, nil},

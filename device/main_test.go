@@ -1,0 +1,9 @@
+package device
+
+import (
+	"testing"
+
+	"adit/internal/goroutines"
+)
+
+func TestMain(m *testing.M) { goroutines.Main(m) }
