@@ -386,14 +386,12 @@ func FuzzControlMessagesNeverPanic(f *testing.F) {
 	var c control
 	d := departure{c: &c}
 	d.source(&packet.Path{Local: netip.MustParseAddr("::1")}, true)
-	d.ecn(2, true)
+	d.tos(0x8a, true)
 	d.segment(1452)
 	f.Add(c.bytes()[:d.n])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var c control
 		n := copy(c.bytes(), b)
-		if in := parseControl(c.bytes()[:n]); in.ecn > 3 {
-			t.Fatalf("ECN %d", in.ecn)
-		}
+		parseControl(c.bytes()[:n])
 	})
 }

@@ -166,7 +166,7 @@ func TestPcapOfATransportHasHeadersOfItsOwn(t *testing.T) {
 			path.Local = netip.MustParseAddr(c.local)
 		}
 		b := packet.NewBatch(packet.Room{})
-		tr := PcapTransport(&scripted{give: func(b *packet.Batch) { fill(b, path, 2, 33) }}, w)
+		tr := PcapTransport(&scripted{give: func(b *packet.Batch) { fill(b, path, 0x8a, 33) }}, w)
 		if err := tr.Read(b); err != nil {
 			t.Fatal(err)
 		}
@@ -186,6 +186,9 @@ func TestPcapOfATransportHasHeadersOfItsOwn(t *testing.T) {
 			}
 			src, _ := packet.Src(pkt)
 			dst, _ := packet.Dst(pkt)
+			if tos := uint8(binary.BigEndian.Uint16(pkt) >> 4); pkt[0]>>4 == 6 && tos != 0x8a || pkt[0]>>4 == 4 && pkt[1] != 0x8a {
+				t.Errorf("%s: record %d has another traffic class: %x", c.remote, i, pkt[:2])
+			}
 			udp := pkt[h.Offset:]
 			if packet.Fold(packet.Sum(packet.PseudoSum(src, dst, packet.ProtoUDP, len(udp)), udp)) != 0xffff {
 				t.Errorf("%s: record %d has a wrong UDP checksum", c.remote, i)

@@ -13,7 +13,7 @@ import (
 
 // controlLen is space for all control messages of one datagram, in units of
 // eight bytes for their alignment: in comes packet info (40 with its header), the
-// ECN field (24) and the segment size (24), out goes the same; the kernel may
+// traffic class (24) and the segment size (24), out goes the same; the kernel may
 // add what it finds fit.
 const controlLen = 16
 
@@ -38,8 +38,8 @@ type arrival struct {
 type info struct {
 	to      [16]byte // destination address, IPv4 mapped into IPv6
 	ifIndex uint32
-	ecn     uint8
-	segment int // UDP_GRO: size of each datagram; 0: there is one
+	tos     uint8 // traffic class
+	segment int   // UDP_GRO: size of each datagram; 0: there is one
 }
 
 // parseControl reads the control messages of an arrived datagram. Unknown ones
@@ -61,9 +61,9 @@ func parseControl(b []byte) (in info) {
 			in.ifIndex = binary.NativeEndian.Uint32(data)
 			in.to = netip.AddrFrom4([4]byte(data[4:8])).As16()
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TOS && len(data) >= 1:
-			in.ecn = data[0] & 3 // one byte, ip(7)
+			in.tos = data[0] // one byte, ip(7)
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_TCLASS && len(data) >= 4:
-			in.ecn = uint8(binary.NativeEndian.Uint32(data)) & 3
+			in.tos = uint8(binary.NativeEndian.Uint32(data))
 		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
 			in.segment = int(int32(binary.NativeEndian.Uint32(data)))
 		}
@@ -166,12 +166,12 @@ func (d *departure) source(p *packet.Path, v6 bool) {
 	copy(data[4:], local[:])
 }
 
-// ecn asks for an ECN field. The family is that on the wire.
-func (d *departure) ecn(ecn uint8, v4 bool) {
+// tos asks for a traffic class. The family is that on the wire.
+func (d *departure) tos(tos uint8, v4 bool) {
 	if v4 {
-		binary.NativeEndian.PutUint32(d.put(unix.IPPROTO_IP, unix.IP_TOS, 4), uint32(ecn))
+		binary.NativeEndian.PutUint32(d.put(unix.IPPROTO_IP, unix.IP_TOS, 4), uint32(tos))
 	} else {
-		binary.NativeEndian.PutUint32(d.put(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 4), uint32(ecn))
+		binary.NativeEndian.PutUint32(d.put(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, 4), uint32(tos))
 	}
 }
 

@@ -131,7 +131,7 @@ func (t *pcapTransport) Read(b *packet.Batch) error {
 	if err == nil {
 		t.w.batch(b, func(buf []byte, i int) []byte {
 			local, remote := t.ends(b.Path(i))
-			return appendUDP(buf, remote, local, b.ECN(i), b.Packet(i))
+			return appendUDP(buf, remote, local, b.TOS(i), b.Packet(i))
 		})
 	}
 	return err
@@ -140,7 +140,7 @@ func (t *pcapTransport) Read(b *packet.Batch) error {
 func (t *pcapTransport) Write(b *packet.Batch) error {
 	t.w.batch(b, func(buf []byte, i int) []byte {
 		local, remote := t.ends(b.Path(i))
-		return appendUDP(buf, local, remote, b.ECN(i), b.Packet(i))
+		return appendUDP(buf, local, remote, b.TOS(i), b.Packet(i))
 	})
 	return t.transport.Write(b)
 }
@@ -161,20 +161,20 @@ func (t *pcapTransport) ends(p *packet.Path) (local, remote netip.AddrPort) {
 }
 
 // appendUDP appends the IP and UDP headers of a datagram.
-func appendUDP(buf []byte, from, to netip.AddrPort, ecn uint8, payload []byte) []byte {
+func appendUDP(buf []byte, from, to netip.AddrPort, tos uint8, payload []byte) []byte {
 	const udp, proto = 8, packet.ProtoUDP
 	n := udp + len(payload)
 	if from.Addr().Is4() {
 		s, d := from.Addr().As4(), to.Addr().As4()
 		start := len(buf)
-		buf = append(buf, 0x45, ecn)
+		buf = append(buf, 0x45, tos)
 		buf = binary.BigEndian.AppendUint16(buf, uint16(20+n))
 		buf = append(buf, 0, 0, 0, 0, 64, proto, 0, 0)
 		buf = append(append(buf, s[:]...), d[:]...)
 		binary.BigEndian.PutUint16(buf[start+10:], ^packet.Fold(packet.Sum(0, buf[start:])))
 	} else {
 		s, d := from.Addr().As16(), to.Addr().As16()
-		buf = append(buf, 0x60, ecn<<4, 0, 0)
+		buf = append(buf, 0x60|tos>>4, tos<<4, 0, 0)
 		buf = binary.BigEndian.AppendUint16(buf, uint16(n))
 		buf = append(buf, proto, 64)
 		buf = append(append(buf, s[:]...), d[:]...)

@@ -142,7 +142,7 @@ func (r *receiver) deliver(fd int, msgs []mmsghdr, slot int, full bool) {
 			merged = true
 		}
 		for off := 0; off < n; off += size {
-			if !r.b.Add(i*slot+off, min(size, n-off), path, in.ecn) {
+			if !r.b.Add(i*slot+off, min(size, n-off), path, in.tos) {
 				r.u.lost.Add(uint64((n - off + size - 1) / size))
 				break
 			}

@@ -29,12 +29,12 @@ func datagram(i, n int) []byte {
 
 // fill puts datagrams of the given sizes into b, without a gap where the room
 // asks for none.
-func fill(b *packet.Batch, path *packet.Path, ecn uint8, sizes ...int) {
+func fill(b *packet.Batch, path *packet.Path, tos uint8, sizes ...int) {
 	b.Reset()
 	for i, n := range sizes {
 		copy(b.Append(n), datagram(i, n))
 		b.SetPath(i, path)
-		b.SetECN(i, ecn)
+		b.SetTOS(i, tos)
 	}
 }
 
@@ -80,9 +80,9 @@ func TestDatagramsArriveAsTheyWereSent(t *testing.T) {
 				}
 				path := &packet.Path{Remote: netip.AddrPortFrom(dst, z.LocalPort())}
 				out := packet.NewBatch(packet.Room{})
-				for ecn, s := range sizes {
-					ecn := uint8(ecn % 4)
-					fill(out, path, ecn, s...)
+				for n, s := range sizes {
+					tos := []uint8{0, 0x88, 1, 2, 3, 0x8a, 0xb8}[n] // data, handshake, marks, and what others set
+					fill(out, path, tos, s...)
 					if err := a.Write(out); err != nil {
 						t.Fatal(err)
 					}
@@ -94,8 +94,8 @@ func TestDatagramsArriveAsTheyWereSent(t *testing.T) {
 						if p.Local != dst || p.Remote.Port() != a.LocalPort() || p.IfIndex != 0 {
 							t.Fatalf("path: got %+v, want local %v, remote port %d", p, dst, a.LocalPort())
 						}
-						if b.ECN(i) != ecn {
-							t.Fatalf("ECN: got %d, want %d", b.ECN(i), ecn)
+						if b.TOS(i) != tos {
+							t.Fatalf("traffic class: got %#x, want %#x", b.TOS(i), tos)
 						}
 					})
 				}
@@ -104,6 +104,32 @@ func TestDatagramsArriveAsTheyWereSent(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A run of one size and way, of which some are handshakes and some are marked,
+// must not leave as one message: the class is the message's.
+func TestADatagramKeepsItsTrafficClassAmongOthers(t *testing.T) {
+	for _, to := range []string{"127.0.0.1", "::1"} {
+		dst := netip.MustParseAddr(to)
+		a, z := mustListen(t, UDPOptions{}), mustListen(t, UDPOptions{})
+		if dst.Is6() && !a.v6 {
+			continue // no IPv6 here
+		}
+		classes := []uint8{0x88, 0, 0, 2, 2, 2, 0x88, 0x88, 3, 0}
+		b := packet.NewBatch(packet.Room{})
+		fill(b, &packet.Path{Remote: netip.AddrPortFrom(dst, z.LocalPort())}, 0, same(len(classes), 148)...)
+		for i, tos := range classes {
+			b.SetTOS(i, tos)
+		}
+		if err := a.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		collect(t, z, len(classes), func(b *packet.Batch, i, k int) {
+			if !bytes.Equal(b.Packet(i), datagram(k, 148)) || b.TOS(i) != classes[k] {
+				t.Errorf("%s: datagram %d came with class %#x, want %#x", to, k, b.TOS(i), classes[k])
+			}
+		})
 	}
 }
 

@@ -26,7 +26,7 @@ type burst struct {
 	size        int // bytes of each but the last
 	total       int
 	path        *packet.Path
-	ecn         uint8
+	tos         uint8
 	noSource    bool // let the kernel choose the source address
 	again       int  // times that the kernel was asked again
 }
@@ -90,7 +90,7 @@ func (s *sender) sendAll(fd uintptr) {
 	clear(s.iovs[:iovs])
 }
 
-// group finds the runs of adjacent datagrams of one way, ECN field and size.
+// group finds the runs of adjacent datagrams of one way, traffic class and size.
 func (s *sender) group() {
 	s.bursts = s.bursts[:0]
 	gso := !s.u.noGSO.Load()
@@ -103,20 +103,20 @@ func (s *sender) group() {
 		if n == 0 {
 			continue
 		}
-		path, ecn := s.b.Path(i), s.b.ECN(i)
+		path, tos := s.b.Path(i), s.b.TOS(i)
 		if path == nil {
 			s.fail(1, unix.EDESTADDRREQ)
 			continue
 		}
 		if gso && cur != nil && cur.n < maxSegments && n <= cur.size && cur.total+n <= maxPayload &&
-			cur.ecn == ecn && (cur.path == path || cur.path.Equal(path)) {
+			cur.tos == tos && (cur.path == path || cur.path.Equal(path)) {
 			cur.last, cur.n, cur.total = i, cur.n+1, cur.total+n
 			if n < cur.size {
 				cur = nil // a short one can only be the last
 			}
 			continue
 		}
-		s.bursts = append(s.bursts, burst{first: i, last: i, n: 1, size: n, total: n, path: path, ecn: ecn,
+		s.bursts = append(s.bursts, burst{first: i, last: i, n: 1, size: n, total: n, path: path, tos: tos,
 			noSource: s.u.stale.Load().Equal(path)})
 		cur = &s.bursts[len(s.bursts)-1]
 	}
@@ -159,8 +159,8 @@ func (s *sender) envelope(i int) {
 	if !m.noSource && local.IsValid() && local.Is4() == remote.Is4() {
 		out.source(m.path, s.u.v6)
 	}
-	if m.ecn != 0 {
-		out.ecn(m.ecn, remote.Is4())
+	if m.tos != 0 {
+		out.tos(m.tos, remote.Is4())
 	}
 	if m.n > 1 {
 		out.segment(m.size)
@@ -247,7 +247,7 @@ func (s *sender) plain(fd int, m burst) {
 			continue
 		}
 		t.bursts = append(t.bursts[:0], burst{first: p, last: p, n: 1, size: n, total: n,
-			path: m.path, ecn: m.ecn, noSource: m.noSource || s.u.stale.Load().Equal(m.path)})
+			path: m.path, tos: m.tos, noSource: m.noSource || s.u.stale.Load().Equal(m.path)})
 		t.build(0, 0)
 		for {
 			if sent, errno := t.u.sys.sendmmsg(fd, t.msgs[:1]); sent > 0 && errno == 0 || !t.settle(fd, 0, errno) {

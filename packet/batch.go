@@ -61,11 +61,11 @@ func (p *Path) Equal(q *Path) bool {
 }
 
 // A span is one packet of a batch: where it lies in the slab, and, on the
-// sealed side, its way and the ECN field of its outer header.
+// sealed side, its way and the traffic class of its outer header.
 type span struct {
 	off, n int32
 	path   *Path
-	ecn    uint8
+	tos    uint8
 }
 
 // A Batch is a slab and the packets that lie in it, in order. Who reads fills
@@ -123,11 +123,11 @@ func (b *Batch) Append(n int) []byte {
 
 // Add describes a packet of n bytes that lies at off in the slab already. It
 // reports whether the batch had a place for it.
-func (b *Batch) Add(off, n int, path *Path, ecn uint8) bool {
+func (b *Batch) Add(off, n int, path *Path, tos uint8) bool {
 	if b.n == MaxPackets {
 		return false
 	}
-	b.pkts[b.n] = span{off: int32(off), n: int32(n), path: path, ecn: ecn}
+	b.pkts[b.n] = span{off: int32(off), n: int32(n), path: path, tos: tos}
 	b.n++
 	b.end = max(b.end, off+n)
 	return true
@@ -158,8 +158,10 @@ func (b *Batch) Path(i int) *Path { return b.pkts[i].path }
 // SetPath sets the way of datagram i.
 func (b *Batch) SetPath(i int, p *Path) { b.pkts[i].path = p }
 
-// ECN returns the ECN field (0 to 3, RFC 3168 §5) of datagram i's outer header.
-func (b *Batch) ECN(i int) uint8 { return b.pkts[i].ecn }
+// TOS returns the traffic class of datagram i's outer header: the byte that IPv4
+// calls type of service. Its upper six bits are the DSCP (RFC 2474 §3), its
+// lower two the ECN field (RFC 3168 §5).
+func (b *Batch) TOS(i int) uint8 { return b.pkts[i].tos }
 
-// SetECN sets the ECN field of datagram i's outer header.
-func (b *Batch) SetECN(i int, ecn uint8) { b.pkts[i].ecn = ecn }
+// SetTOS sets the traffic class of datagram i's outer header.
+func (b *Batch) SetTOS(i int, tos uint8) { b.pkts[i].tos = tos }

@@ -60,8 +60,8 @@ func TestAddDescribesWhatLiesInTheSlab(t *testing.T) {
 	b := NewBatch(Room{})
 	p := &Path{Remote: netip.MustParseAddrPort("192.0.2.1:1")}
 	copy(b.Slab()[100:], "datagram")
-	if !b.Add(100, 8, p, 3) || string(b.Packet(0)) != "datagram" || b.Path(0) != p || b.ECN(0) != 3 || b.Free() != SlabSize-108 {
-		t.Errorf("got %q, %v, %d, %d free", b.Packet(0), b.Path(0), b.ECN(0), b.Free())
+	if !b.Add(100, 8, p, 0x8b) || string(b.Packet(0)) != "datagram" || b.Path(0) != p || b.TOS(0) != 0x8b || b.Free() != SlabSize-108 {
+		t.Errorf("got %q, %v, %d, %d free", b.Packet(0), b.Path(0), b.TOS(0), b.Free())
 	}
 	b.SetPacket(0, 104, 2)
 	if string(b.Packet(0)) != "gr" {

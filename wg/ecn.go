@@ -8,7 +8,14 @@ const (
 	ecnECT1   = 1
 	ecnECT0   = 2
 	ecnCE     = 3
+
+	ecnMask = 3 // of the traffic class
 )
+
+// handshakeTOS is the traffic class of handshake messages: DSCP AF41, so that
+// they come through where data queues (messages.h, HANDSHAKE_DSCP). Data has
+// DSCP 0, for the class of a packet inside is nobody's business outside.
+const handshakeTOS = 0x88
 
 // innerECN returns the ECN field of an IP packet, whose version was checked.
 func innerECN(pkt []byte) uint8 {

@@ -1,6 +1,7 @@
 package wg
 
 import (
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -82,4 +83,58 @@ func TestAMarkOnTheWayReachesThePacket(t *testing.T) {
 	if b.core.drops.marked.Load() != 1 {
 		t.Fatal("the dropped packet was not counted")
 	}
+}
+
+// messages.h, HANDSHAKE_DSCP; send.c: initiations and responses are AF41. Data
+// says nothing about the class of the packet in it, which is the program's own
+// affair (ip_tunnel_ecn_encap with a class of 0).
+func TestHandshakesHaveTheirTrafficClassAndDataHasNone(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	b.core.load.until = w.now.after(time.Hour) // so that there are cookies too
+	for range 10 {
+		for _, pkt := range [][]byte{toB(60), wgtest.UDP(inside6A, inside6B, 60, nil)} {
+			setTOS(pkt, 0xb8) // expedited forwarding, as a telephone's
+			a.send(pkt)       // staged at first, sealed in place later
+		}
+		w.run(time.Second)
+	}
+	seen := make(map[uint32]int)
+	for _, h := range w.Eve.Heard {
+		kind, want := messageType(h.Data), uint8(0x88)
+		if kind == typeData {
+			want = 0
+		}
+		seen[kind]++
+		if h.TOS != want {
+			t.Errorf("a message of type %d has traffic class %#x, want %#x", kind, h.TOS, want)
+		}
+	}
+	if seen[typeInitiation] == 0 || seen[typeResponse] == 0 || seen[typeCookie] == 0 || seen[typeData] < 20 {
+		t.Fatalf("seen were %v, want all four types of message", seen)
+	}
+	if len(b.got) != 20 || b.got[0][1] != 0xb8 {
+		t.Fatalf("%d packets came, the first with class %#x: want 20 as they were", len(b.got), b.got[0][1])
+	}
+}
+
+// setTOS writes the whole traffic class of an IP packet.
+func setTOS(pkt []byte, tos uint8) {
+	if pkt[0]>>4 == 4 {
+		pkt[1], pkt[10], pkt[11] = tos, 0, 0
+		binary.BigEndian.PutUint16(pkt[10:], wgtest.Checksum(pkt[:20]))
+		return
+	}
+	pkt[0], pkt[1] = 0x60|tos>>4, tos<<4|pkt[1]&0xf
+}
+
+// The class of the outer header is not a mark: only its ECN field comes in.
+func TestTheOuterDSCPStaysOutside(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(time.Second)
+	pkt := toB(60)
+	setECN(pkt, ecnECT0)
+	a.send(pkt)
+	w.InTheAir(func(d *wgtest.Datagram) { d.TOS |= 0xb8 }) // a router has classified it
+	w.run(time.Second)
+	w.mustGet(b, pkt)
 }

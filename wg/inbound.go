@@ -98,7 +98,7 @@ func (c *core) openData(r *run, routes *allowedIPs, b *packet.Batch, i int, msg 
 		c.drops.sourceDenied.Add(1)
 		return false
 	}
-	if !decapsulateECN(pkt[:n], b.ECN(i)) {
+	if !decapsulateECN(pkt[:n], b.TOS(i)&ecnMask) {
 		c.drops.marked.Add(1)
 		return false
 	}

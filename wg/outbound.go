@@ -126,7 +126,7 @@ func (c *core) sealPackets(b *packet.Batch, from, to int, s *session, way *packe
 			b.Drop(i)
 			continue
 		}
-		b.SetECN(i, innerECN(pkt))
+		b.SetTOS(i, innerECN(pkt))
 		s.seal(slab, off, n, padded, counter)
 		counter++
 		b.SetPacket(i, off-headerLen, headerLen+padded+tagLen)

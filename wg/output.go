@@ -41,11 +41,12 @@ func (o *output) batch(n int) (b *packet.Batch, i int, pkt []byte) {
 	return b, 0, b.Append(n)
 }
 
-// datagram adds a datagram of n bytes that goes along way, and returns its
-// bytes.
+// datagram adds a handshake message of n bytes that goes along way, and returns
+// its bytes.
 func (o *output) datagram(n int, way *packet.Path) []byte {
 	b, i, m := o.batch(n)
 	b.SetPath(i, way)
+	b.SetTOS(i, handshakeTOS)
 	return m
 }
 
@@ -64,7 +65,7 @@ func (o *output) data(s *session, pkt []byte, way *packet.Path) (size int, ok bo
 	copy(dst, pkt)
 	off, padded := b.Offset(i), o.room.Padded(len(pkt))
 	if len(pkt) > 0 {
-		b.SetECN(i, innerECN(pkt))
+		b.SetTOS(i, innerECN(pkt))
 	}
 	s.seal(b.Slab(), off, len(pkt), padded, first)
 	b.SetPacket(i, off-headerLen, headerLen+padded+tagLen)

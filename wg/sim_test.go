@@ -146,7 +146,7 @@ func (n *node) transmit(b *packet.Batch) {
 	n.w.Skip(time.Duration(n.w.now))
 	for i := range b.Len() {
 		if d := b.Packet(i); len(d) > 0 {
-			n.Host.Send(b.Path(i).Remote, d, b.ECN(i), n.about(d))
+			n.Host.Send(b.Path(i).Remote, d, b.TOS(i), n.about(d))
 		}
 	}
 }
@@ -194,7 +194,7 @@ func (n *node) Receive(now time.Duration, d wgtest.Datagram) {
 	b.SetRoom(packet.Room{})
 	copy(b.Append(len(d.Data)), d.Data)
 	b.SetPath(0, &packet.Path{Remote: d.From, Local: d.To.Addr()})
-	b.SetECN(0, d.TOS)
+	b.SetTOS(0, d.TOS)
 	n.core.receive(n.w.now, b, n.out)
 	if pkt := b.Packet(0); len(pkt) > 0 {
 		n.got = append(n.got, bytes.Clone(pkt))
@@ -221,9 +221,9 @@ func (n *node) sealed(pkts ...[]byte) *packet.Batch {
 }
 
 // fly sends a datagram that says it is from from.
-func (w *world) fly(from, to netip.AddrPort, d []byte, ecn uint8) {
+func (w *world) fly(from, to netip.AddrPort, d []byte, tos uint8) {
 	w.Skip(time.Duration(w.now))
-	w.Inject(from, to, d, ecn)
+	w.Inject(from, to, d, tos)
 }
 
 // peer returns n's only peer, or that with the key of o.

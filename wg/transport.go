@@ -7,12 +7,12 @@ import "adit/packet"
 type Transport interface {
 	// Read waits until there is at least one datagram, then fills b, which it
 	// resets first, with what is there. Every datagram has its Path and the
-	// ECN field of its outer header. One goroutine at a time. After Close it
+	// traffic class of its outer header. One goroutine at a time. After Close it
 	// returns net.ErrClosed; any other error is final.
 	Read(b *packet.Batch) error
 
-	// Write sends each datagram of b along its Path, in order, leaving out
-	// dropped ones. It does not keep b. A datagram that could not be sent is
+	// Write sends each datagram of b along its Path with its traffic class, in
+	// order, leaving out dropped ones. It does not keep b. A datagram that could not be sent is
 	// lost, as on any network: the error says why for the log and the
 	// counters, and is never final unless it is net.ErrClosed. Safe for
 	// concurrent use with different batches.

@@ -57,7 +57,7 @@ const queueLen = 8192
 type datagram struct {
 	b    []byte
 	path *packet.Path
-	ecn  uint8
+	tos  uint8
 }
 
 // A Transport is one socket on a Network. It implements wg.Transport.
@@ -110,14 +110,14 @@ func (t *Transport) Addr() netip.AddrPort {
 }
 
 // Send sends one datagram, which it copies.
-func (t *Transport) Send(b []byte, to netip.AddrPort, ecn uint8) {
+func (t *Transport) Send(b []byte, to netip.AddrPort, tos uint8) {
 	t.net.mu.Lock()
 	defer t.net.mu.Unlock()
-	t.net.send(t.addr, to, b, ecn)
+	t.net.send(t.addr, to, b, tos)
 }
 
 // send decides what happens to a datagram. n.mu must be held.
-func (n *Network) send(from, to netip.AddrPort, b []byte, ecn uint8) {
+func (n *Network) send(from, to netip.AddrPort, b []byte, tos uint8) {
 	if n.tap != nil {
 		n.tap(from, to, b)
 	}
@@ -125,7 +125,7 @@ func (n *Network) send(from, to netip.AddrPort, b []byte, ecn uint8) {
 	if t == nil || n.chance(n.faults.Lose) {
 		return
 	}
-	d := datagram{append([]byte(nil), b...), t.path(from, to), ecn}
+	d := datagram{append([]byte(nil), b...), t.path(from, to), tos}
 	if t.held == nil && n.chance(n.faults.Reorder) {
 		t.held = &d
 		return
@@ -195,7 +195,7 @@ func (t *Transport) take(b *packet.Batch) (n int) {
 		}
 		copy(m, d.b)
 		b.SetPath(b.Len()-1, d.path)
-		b.SetECN(b.Len()-1, d.ecn)
+		b.SetTOS(b.Len()-1, d.tos)
 		n++
 	}
 	rest := copy(t.queue, t.queue[n:])
@@ -219,7 +219,7 @@ func (t *Transport) Write(b *packet.Batch) error {
 	defer t.net.mu.Unlock()
 	for i := range b.Len() {
 		if d := b.Packet(i); len(d) > 0 {
-			t.net.send(t.addr, b.Path(i).Remote, d, b.ECN(i))
+			t.net.send(t.addr, b.Path(i).Remote, d, b.TOS(i))
 		}
 	}
 	return nil

@@ -81,9 +81,9 @@ func TestAMovedTransportIsElsewhere(t *testing.T) {
 	var seen []string
 	network.Tap(func(from, to netip.AddrPort, d []byte) { seen = append(seen, fmt.Sprint(from, to, string(d))) })
 	a.Send([]byte("lost"), there, 0)
-	a.Send([]byte("found"), elsewhere, 3)
+	a.Send([]byte("found"), elsewhere, 0x8b)
 	batch := packet.NewBatch(packet.Room{})
-	if err := b.Read(batch); err != nil || batch.Len() != 1 || string(batch.Packet(0)) != "found" || batch.ECN(0) != 3 {
+	if err := b.Read(batch); err != nil || batch.Len() != 1 || string(batch.Packet(0)) != "found" || batch.TOS(0) != 0x8b {
 		t.Fatalf("got %d datagrams and %v", batch.Len(), err)
 	}
 	if len(seen) != 2 {
