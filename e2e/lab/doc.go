@@ -8,6 +8,7 @@
 //	netns.go      network namespaces and doing something in one
 //	host.go       the host's mounts and accounts
 //	cable.go      the veth pair, its addresses and routes
+//	pair.go       two more machines for a test of their own
 //	user.go       the ordinary user, and starting programs as them
 //	leftovers.go  what a program has left behind: processes, mounts, files
 //
