@@ -42,7 +42,7 @@ var imports = map[string][]string{
 var onlyIn = map[string][]string{
 	"golang.org/x/sys/unix": {"link/", "launcher/", "device/", "hostile/", "e2e/", "wg/clock_linux.go"},
 	"gvisor.dev/gvisor":     {"netstack/"},
-	"golang.org/x/crypto":   {"wg/", "e2e/services/"},
+	"golang.org/x/crypto":   {"wg/", "e2e/services/", "e2e/flood/"},
 	"os/exec":               {"launcher/", "device/", "hostile/", "e2e/", "cmd/adit/setup.go"},
 }
 
