@@ -26,6 +26,7 @@ func main() {
 	commands := map[string]func([]string) error{
 		"get": get, "hash": hash, "parallel": parallel, "udp": udp, "tcp": tcp,
 		"dial": dial, "lookup": lookup, "drip": drip, "fds": fds, "signals": signals,
+		"pace": pace, "mix": mix,
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "probe: which command?")
