@@ -132,7 +132,7 @@ func (c *core) handleResponse(now Instant, msg []byte, way *packet.Path, out *ou
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := p.handshake
-	if h == nil || h.index != binary.LittleEndian.Uint32(msg[responseReceiver:]) {
+	if h == nil || h.index != binary.LittleEndian.Uint32(msg[responseReceiver:]) || h.late(now) {
 		c.drops.noSession.Add(1)
 		return
 	}

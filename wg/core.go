@@ -42,6 +42,7 @@ type core struct {
 // a new one takes its place.
 type roster struct {
 	byKey  map[PublicKey]*peer
+	list   []*peer // in the order in which they were given
 	routes allowedIPs
 }
 

@@ -61,8 +61,8 @@ func (c *core) resolved(now Instant, r resolveRequest, addrs []netip.Addr, err e
 	out.event(p, Resolved, func(e *Event) { e.Addresses = fresh })
 	switch {
 	case t.retransmit == 0:
-	case p.handshake == nil: // nothing could be sent until now
-		t.begin = now
+	case p.handshake == nil: // nothing could be sent until now, or keys were zeroed meanwhile
+		t.beginAllowed(now)
 	case len(added) > 0 && (p.tryAll || p.path.Load() == nil):
 		c.sendInitiation(p, added, out)
 	}
@@ -76,7 +76,7 @@ const resolveAgainAfter = 2 * time.Second
 // networkChanged forgets what was known about ways and proves them again: the
 // host's addresses or routes are other ones, or it was asleep.
 func (c *core) networkChanged(now Instant, out *output) {
-	for _, p := range c.roster.Load().byKey {
+	for _, p := range c.roster.Load().list {
 		p.mu.Lock()
 		p.forgetSource()
 		if p.reachable() && !p.removed && (p.endpoint.Host != "" || p.current.Load() != nil) {

@@ -15,6 +15,14 @@ type initiation struct {
 
 func (h *initiation) clear() { *h = initiation{} }
 
+// late reports whether it is too late for a response: the next initiation would
+// have gone out by now (§6.1), had one been wanted. The peer's key is as old as
+// the response: ours must not live on when that has ended, as it would if
+// somebody could hold the response back.
+func (h *initiation) late(now Instant) bool {
+	return h.sent.since(now) >= rekeyTimeout+rekeyTimeoutJitter
+}
+
 // makeInitiation fills h with an initiation to the peer (§5.4.2). The macs are
 // left to the cookie jar.
 func (id *identity) makeInitiation(h *initiation, p *peer, ts timestamp, random func([]byte)) error {

@@ -70,7 +70,7 @@ func (c *core) setPrivateKey(now Instant, private PrivateKey, connect bool) {
 		c.drop(own)
 	}
 	c.self.Store(id)
-	for _, p := range roster.byKey {
+	for _, p := range roster.list {
 		p.mu.Lock()
 		c.adopt(p, id)
 		if connect && p.reachable() && (p.endpoint.Host != "" || len(p.staged) > 0 || p.timers.interval > 0) {
@@ -95,9 +95,10 @@ func (c *core) adopt(p *peer, id *identity) {
 // without returns the roster less p and what is routed to it.
 func (r *roster) without(p *peer) *roster {
 	next := &roster{byKey: make(map[PublicKey]*peer, len(r.byKey))}
-	for key, q := range r.byKey {
+	for _, q := range r.list {
 		if q != p {
-			next.byKey[key] = q
+			next.byKey[q.key] = q
+			next.list = append(next.list, q)
 		}
 	}
 	next.routes.v4 = r.routes.v4.without(p)

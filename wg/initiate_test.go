@@ -1,6 +1,8 @@
 package wg
 
 import (
+	"bytes"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -166,5 +168,59 @@ func TestARetryForgetsTheSourceAddress(t *testing.T) {
 	w.run(5 * time.Second)
 	if a.peer().path.Load().Local.IsValid() {
 		t.Fatal("the source address is still kept after a retry")
+	}
+}
+
+// §6.1 again: the answer for a name may come when keys have just been zeroed,
+// and the handshake that was in flight with them.
+func TestAnAnswerForANameDoesNotHurryAnInitiation(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(outsideA), w.add(outsideB)
+	_, ofB := w.pairConfig(a, b)
+	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.Addr().Port()}
+	a.peers(ofB)
+	answer := func() {
+		for _, r := range a.ask {
+			a.core.resolved(w.now, r, []netip.Addr{b.Addr().Addr()}, nil, a.out)
+		}
+		a.ask = nil
+		a.deliver()
+	}
+	answer()
+	w.run(18 * time.Second) // nobody answers: the name is asked for again
+	if len(a.ask) != 1 {
+		t.Fatalf("asked %d times: the test is wrong", len(a.ask))
+	}
+	a.peer().timers.zeroKeys = w.now
+	a.core.fire(w.now, a.peer(), a.out)
+	if a.peer().timers.retransmit == 0 || a.peer().handshake != nil {
+		t.Fatal("no handshake is under way: the test is wrong")
+	}
+	answer()
+	w.run(time.Minute)
+	w.Eve.SeesOneHandshakePer(t, rekeyTimeout)
+}
+
+// A response is as old as the key in it, for the peer. Whoever holds it back
+// must not make us send under a key that the peer has thrown away.
+func TestAResponseThatIsHeldBackIsRefused(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	var held []byte
+	w.tap = func(from, _ *node, d []byte) {
+		if from == b && messageType(d) == typeResponse {
+			held = bytes.Clone(d)
+		}
+	}
+	a.Deaf(true)
+	w.run(3 * time.Minute) // a gives up; what it began last is still there
+	a.Deaf(false)
+	if a.count(HandshakeGaveUp) != 1 || held == nil || a.peer().handshake == nil {
+		t.Fatal("nothing is in flight: the test is wrong")
+	}
+	drops := a.core.drops.noSession.Load()
+	w.fly(b.Addr(), a.Addr(), held, 0)
+	w.run(time.Second)
+	if a.count(SessionUp) != 0 || a.core.drops.noSession.Load() != drops+1 {
+		t.Fatal("a response was taken 90 s after its initiation")
 	}
 }

@@ -75,6 +75,7 @@ func (c *core) setPeers(now Instant, list []Peer, connect bool, out *output) err
 			p = newPeer(cfg.PublicKey, self)
 		}
 		next.byKey[cfg.PublicKey] = p
+		next.list = append(next.list, p)
 		for _, a := range cfg.AllowedIPs {
 			next.routes.insert(unmapPrefix(a), p)
 		}
@@ -132,7 +133,7 @@ func (c *core) configure(now Instant, p *peer, cfg *Peer, connect bool, out *out
 // connect shakes hands with every peer that has an endpoint, without waiting
 // for a packet to it.
 func (c *core) connect(now Instant) {
-	for _, p := range c.roster.Load().byKey {
+	for _, p := range c.roster.Load().list {
 		p.mu.Lock()
 		if p.endpoint.Host != "" && p.reachable() && p.current.Load() == nil {
 			p.timers.wantHandshake(now)

@@ -53,9 +53,13 @@ func passed(d *Instant, now Instant) bool {
 // way goes on for another rekeyAttemptTime (§6.4).
 func (t *timers) wantHandshake(now Instant) {
 	t.attempts = 0
-	if t.retransmit != 0 || t.begin != 0 {
-		return
+	if t.retransmit == 0 && t.begin == 0 {
+		t.beginAllowed(now)
 	}
+}
+
+// beginAllowed sets begin to when the rate allows it.
+func (t *timers) beginAllowed(now Instant) {
 	t.begin = now
 	if t.lastSent != 0 && t.lastSent.since(now) < rekeyTimeout {
 		t.begin = now.after(rekeyTimeout - t.lastSent.since(now))
