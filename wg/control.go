@@ -152,7 +152,7 @@ func (c *core) handleResponse(now Instant, msg []byte, way *packet.Path, out *ou
 	}
 	t := &p.timers
 	t.sessionDerived(now)
-	c.sessionUp(now, p, s, out)
+	c.sessionUp(now, p, out)
 	t.authenticatedReceived(now)
 	// The peer may not send before it has heard from us in the new session.
 	if !c.flush(now, p, out) {

@@ -158,7 +158,7 @@ func (c *core) heard(now Instant, r *run, p *peer, out *output) {
 	}
 	t := &p.timers
 	if c.confirm(p, r.session) {
-		c.sessionUp(now, p, r.session, out)
+		c.sessionUp(now, p, out)
 		c.flush(now, p, out)
 	}
 	p.keepFreshReceiving(now)
