@@ -46,11 +46,13 @@ type node struct {
 	out  *output
 	key  PrivateKey
 
-	got    [][]byte // packets that came out of the tunnel
-	gotBy  func(msg, pkt []byte)
+	got    [][]byte              // packets that came out of the tunnel
+	gotBy  func(msg, pkt []byte) // if not nil, is called for each
 	events []Event
 	ask    []resolveRequest
 	skew   time.Duration // of its time of day
+
+	delivered func() // if not nil, is called after each call of the core
 
 	lastInit []byte         // the initiation sent last
 	lives    int            // how often it was started
@@ -140,6 +142,9 @@ func (n *node) deliver() {
 	n.events = append(n.events, n.out.events...)
 	n.ask = append(n.ask, n.out.resolve...)
 	n.out.reset()
+	if n.delivered != nil {
+		n.delivered()
+	}
 }
 
 func (n *node) transmit(b *packet.Batch) {
