@@ -24,6 +24,7 @@
 //	             WireGuard tunnel of it, and what it travels over
 //	masks.go     which sockets of the host are out of sight, under each name
 //	stage*.go    inside the namespaces: links, /etc, descriptors, privileges
+//	companions.go  what the keeper does when nobody else is left: end the command
 //	wire.go      the messages between the three
 //	mode.go      the table of modes; probe.go and hints.go: what works, and what to type
 //	words.go     every sentence of a refusal

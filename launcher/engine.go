@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -52,6 +53,9 @@ func engineMain(args []string) {
 		os.Exit(CodeFailed)
 	}
 	e, err := newEngine(args[0], args[1])
+	if errors.Is(err, io.EOF) {
+		os.Exit(CodeFailed) // the front has died before it said what to do
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "adit: engine: %v\n", err)
 		os.Exit(CodeFailed)
@@ -185,7 +189,7 @@ func (e *engine) run() error {
 	// could not be given their mappings (user_namespaces(7)).
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	e.leaveTerminal()
-	e.child.watch(e.stage.pid)
+	e.child.watch(e.stage.pid, e.stage.sock.hangUp)
 	defer e.stage.close()
 
 	t, pid, err := e.begin(ctx, locks)
@@ -193,12 +197,14 @@ func (e *engine) run() error {
 		e.exit.add(t)
 	}
 	if err != nil {
-		e.child.kill()
-		return e.firstCause(err)
+		err = e.firstCause(err)
+		endStrangers(0)
+		return err
 	}
 	e.report(report{Event: eventStarted, PID: pid})
 	running, ended := context.WithCancel(context.Background())
 	go e.mindFailure(running, t)
+	go e.mindKeeper(running)
 	end := e.child.wait()
 	ended()
 	e.child.waitEnd()
@@ -211,6 +217,9 @@ func (e *engine) run() error {
 // begin opens the tunnel, waits until it can be used and starts the command,
 // whose pid it returns. The tunnel, if not nil, is to be closed in any case.
 func (e *engine) begin(ctx context.Context, locks []*keyLock) (*tunnel, int, error) {
+	// A stage that hangs, at a mount of a dead server say, would not be heard
+	// of again. hangUp is all that is done: the command may run by then.
+	stop := context.AfterFunc(ctx, e.stage.sock.hangUp)
 	t, err := openTunnel(ctx, e, locks)
 	if err != nil {
 		return nil, 0, err
@@ -218,7 +227,7 @@ func (e *engine) begin(ctx context.Context, locks []*keyLock) (*tunnel, int, err
 	if err := t.waitReady(ctx); err != nil {
 		return t, 0, err
 	}
-	if ctx.Err() != nil {
+	if !stop() {
 		return t, 0, context.Cause(ctx)
 	}
 	e.report(report{Event: eventReady})
@@ -233,6 +242,17 @@ func (e *engine) mindFailure(ctx context.Context, t *tunnel) {
 		e.report(report{Event: eventDown, Text: err.Error()})
 		e.warn(warnFailed + err.Error())
 		e.child.end(e.l.StopTimeout)
+	}
+}
+
+// mindKeeper ends the command when the keeper has been killed: a resolver of the
+// host that is started again would be in sight. It returns when ctx ends.
+func (e *engine) mindKeeper(ctx context.Context) {
+	select {
+	case <-e.child.keeping:
+		e.warn(warnKeeper)
+		e.child.end(e.l.StopTimeout)
+	case <-ctx.Done():
 	}
 }
 

@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -19,22 +20,26 @@ type child struct {
 	pid     int              // the process that is or becomes the command; 0 before
 	running bool             // it has become the command
 	pending []syscall.Signal // came before we knew that; delivered then
+	lost    func()           // called when pid has ended in misfortune before it became the command
 	keeper  int              // the keeper, 0 before
+	retired bool             // the keeper is to end
+	keeping chan struct{}    // closed when the keeper has ended and was not to
 	ends    map[int]report   // how those children ended that may prove to be the command
 	reaped  sync.Cond        // ends has grown; its lock is mu
 }
 
 func newChild(f func(report)) *child {
-	c := &child{report: f, ends: make(map[int]report)}
+	c := &child{report: f, ends: make(map[int]report), keeping: make(chan struct{}), lost: func() {}}
 	c.reaped.L = &c.mu
 	return c
 }
 
 // watch begins to reap: pid, which becomes the command, and whatever comes to
-// the engine as the subreaper.
-func (c *child) watch(pid int) {
+// the engine as the subreaper. If pid ends before it has become the command and
+// without having left that to another, lost is called; it must not wait.
+func (c *child) watch(pid int, lost func()) {
 	c.mu.Lock()
-	c.pid = pid
+	c.pid, c.lost = pid, lost
 	c.mu.Unlock()
 	go c.reap()
 }
@@ -48,6 +53,9 @@ func (c *child) takeOver(pid int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pid = pid
+	if end, ended := c.ends[pid]; ended && end.Code != 0 {
+		c.lost()
+	}
 }
 
 // started says that the process has become the command: signals reach it now,
@@ -94,10 +102,12 @@ func (c *child) changed(pid int, ws unix.WaitStatus) {
 	}
 }
 
+// is reports whether pid is the command or becomes it: a Ctrl-Z is for that
+// process too.
 func (c *child) is(pid int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return pid == c.pid && c.running
+	return pid == c.pid
 }
 
 // ended keeps the end of a child for wait. Before the command runs any child
@@ -108,6 +118,12 @@ func (c *child) ended(pid int, end report) {
 	if pid == c.pid || pid == c.keeper || !c.running {
 		c.ends[pid] = end
 		c.reaped.Broadcast()
+	}
+	if pid == c.keeper && !c.retired {
+		close(c.keeping)
+	}
+	if pid == c.pid && !c.running && end.Code != 0 {
+		c.lost()
 	}
 }
 
@@ -133,12 +149,16 @@ func (c *child) keep(pid int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keeper = pid
+	if _, ended := c.ends[pid]; ended {
+		close(c.keeping)
+	}
 }
 
 // endKeeper ends the keeper and waits until it is gone.
 func (c *child) endKeeper() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.retired = true
 	if c.keeper == 0 {
 		return
 	}
@@ -146,7 +166,6 @@ func (c *child) endKeeper() {
 		unix.Kill(c.keeper, unix.SIGKILL)
 		c.waitFor(c.keeper)
 	}
-	c.keeper = 0
 }
 
 // signal sends sig to the command and reports whether it runs. If it does not
@@ -154,6 +173,13 @@ func (c *child) endKeeper() {
 func (c *child) signal(sig syscall.Signal) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.running && sig == unix.SIGCONT {
+		// Now: who is stopped does not become the command.
+		for _, pid := range strangers() {
+			unix.Kill(pid, sig)
+		}
+		return false
+	}
 	if !c.running {
 		c.pending = append(c.pending, sig)
 		return false
@@ -184,23 +210,22 @@ func (c *child) end(timeout time.Duration) {
 	c.ending.Lock()
 	defer c.ending.Unlock()
 	if !c.hasEnded() {
-		endStrangers(timeout)
+		endAll(c.left, timeout)
 	}
+}
+
+// left returns all that is left of the command: the strangers without the
+// keeper, which keeps to the last.
+func (c *child) left() []int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(strangers(), func(pid int) bool { return pid == c.keeper })
 }
 
 // waitEnd waits until an end that has begun has come to the last process.
 func (c *child) waitEnd() {
 	c.ending.Lock()
 	defer c.ending.Unlock()
-}
-
-// kill ends the process that was to become the command.
-func (c *child) kill() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.pid != 0 {
-		c.deliver(unix.SIGKILL)
-	}
 }
 
 // fate returns the signal that has ended the process that was to become the

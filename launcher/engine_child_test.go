@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"os"
+	"reflect"
 	"syscall"
 	"testing"
 	"time"
@@ -50,11 +51,72 @@ func TestStopAndContinueOfTheCommandAreReported(t *testing.T) {
 	var said []report
 	c := newChild(func(r report) { said = append(said, r) })
 	c.takeOver(20)
-	c.changed(20, unix.WaitStatus(0x7f|int(unix.SIGTSTP)<<8)) // not the command yet
-	c.started()
-	c.changed(20, unix.WaitStatus(0x7f|int(unix.SIGTSTP)<<8))
-	if len(said) != 1 || said[0].Event != eventStopped || said[0].Signal != unix.SIGTSTP {
-		t.Errorf("got %+v, want one stop by TSTP", said)
+	stop := report{Event: eventStopped, PID: 20, Signal: unix.SIGTSTP}
+	for _, start := range []func() int{func() int { return 0 }, c.started} { // Ctrl-Z may come early
+		start()
+		said = nil
+		c.changed(20, unix.WaitStatus(0x7f|int(unix.SIGTSTP)<<8))
+		if !reflect.DeepEqual(said, []report{stop}) {
+			t.Errorf("got %+v, want %+v", said, stop)
+		}
+	}
+}
+
+// The stage's socket may be held open by another process: its end must be heard
+// of all the same.
+func TestEndOfTheStageIsHeard(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		lost bool
+		f    func(*child)
+	}{
+		{"killed", true, func(c *child) { c.changed(10, unix.WaitStatus(unix.SIGKILL)) }},
+		{"when it has left the command to another", false, func(c *child) { c.changed(10, exited(0)) }},
+		{"and then the other's", true, func(c *child) { c.changed(10, exited(0)); c.takeOver(20); c.changed(20, exited(125)) }},
+		{"the other's, and then it is told of", true, func(c *child) { c.changed(20, exited(125)); c.takeOver(20) }},
+		{"when the command runs", false, func(c *child) { c.started(); c.changed(10, exited(3)) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			lost := false
+			child := newChild(func(report) {})
+			child.pid, child.lost = 10, func() { lost = true }
+			if c.f(child); lost != c.lost {
+				t.Errorf("lost: %v, want %v", lost, c.lost)
+			}
+		})
+	}
+}
+
+func TestEndOfTheKeeperIsHeardUnlessItIsDue(t *testing.T) {
+	unexpected := func(c *child) bool {
+		select {
+		case <-c.keeping:
+			return true
+		default:
+			return false
+		}
+	}
+	for _, early := range []bool{false, true} {
+		c := newChild(func(report) {})
+		if early {
+			c.changed(30, exited(0))
+		}
+		c.keep(30)
+		if !early {
+			c.changed(30, exited(0))
+		}
+		if !unexpected(c) {
+			t.Errorf("before we know its number: %v: its end was not noticed", early)
+		}
+	}
+	c := newChild(func(report) {})
+	c.keep(30)
+	c.mu.Lock()
+	c.retired = true
+	c.mu.Unlock()
+	c.changed(30, unix.WaitStatus(unix.SIGKILL))
+	if unexpected(c) {
+		t.Error("its end was taken for an accident when it was due")
 	}
 }
 

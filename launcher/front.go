@@ -29,6 +29,10 @@ type front struct {
 
 	mu     sync.Mutex // guards orders
 	orders *json.Encoder
+
+	reaping sync.Mutex      // held while waiting for the engine; guards what follows
+	reaped  bool            // the engine has ended
+	fate    unix.WaitStatus // how
 }
 
 // Run runs one command in a tunnel of its own and waits for its end. The
@@ -143,7 +147,8 @@ func (f *front) startEngine() error {
 		&syscall.ProcAttr{
 			Env:   os.Environ(),
 			Files: []uintptr{0, 1, 2},
-			Sys:   &syscall.SysProcAttr{Setpgid: true},
+			// An engine that somebody has stopped must hear of our death.
+			Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGCONT},
 		})
 	if err != nil {
 		unix.Close(pair[0])
@@ -199,11 +204,11 @@ func (f *front) order(o order) {
 
 // follow listens to the engine until the command has ended.
 func (f *front) follow() (Result, error) {
-	waiting := false
+	waiting, started := false, false
 	for {
 		var r report
 		if err := f.reports.Decode(&r); err != nil {
-			return f.engineLost()
+			return f.engineLost(started)
 		}
 		f.status.report(&r, f.mode)
 		if waiting && r.Event != eventHandshake {
@@ -217,6 +222,7 @@ func (f *front) follow() (Result, error) {
 		case eventWarning:
 			f.notify(Warning, r.Text)
 		case eventStarted:
+			started = true
 			f.letGo()
 		case eventStopped:
 			f.stopLike(r.PID)
@@ -246,13 +252,36 @@ func (f *front) letGo() {
 }
 
 // reapEngine waits until the engine has ended, so that nothing of ours is left
-// when the command's caller goes on.
-func (f *front) reapEngine() {
-	for {
-		_, err := unix.Wait4(f.engine, nil, 0, nil)
-		if err != unix.EINTR {
-			return
+// when the command's caller goes on, and returns how.
+func (f *front) reapEngine() unix.WaitStatus {
+	f.reaping.Lock()
+	defer f.reaping.Unlock()
+	f.reap(0)
+	return f.fate
+}
+
+// lookAfterEngine ends our listening to an engine that has ended, once all that
+// it said has been heard. The end of the socket does not tell: a process that the
+// engine had begun to start may still hold it.
+func (f *front) lookAfterEngine() {
+	if !f.reaping.TryLock() {
+		return // its end is being waited for
+	}
+	defer f.reaping.Unlock()
+	if f.reap(unix.WNOHANG); f.reaped {
+		f.control.(*net.UnixConn).CloseRead()
+	}
+}
+
+// reap waits for the engine as options say. f.reaping must be held.
+func (f *front) reap(options int) {
+	for !f.reaped {
+		pid, err := unix.Wait4(f.engine, &f.fate, options, nil)
+		if err == unix.EINTR {
+			continue
 		}
+		f.reaped = pid == f.engine || err != nil
+		return
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // the caller had ignored stay ignored. The handlers end with execve, so nothing
 // of this reaches the command.
 //
-// SIGCHLD is among them for the orphans that come to us as their subreaper.
+// SIGCHLD is among them, ignored or not: it tells of the engine's end.
 func (f *front) catchSignals() <-chan os.Signal {
 	// Room for a burst of each kind: Notify does not wait.
 	c := make(chan os.Signal, 64)
@@ -26,7 +26,7 @@ func (f *front) catchSignals() <-chan os.Signal {
 			unix.SIGPROF, unix.SIGWINCH, unix.SIGPIPE, unix.SIGTTOU:
 			continue
 		}
-		if ignored&(1<<sig) == 0 {
+		if ignored&(1<<sig) == 0 || sig == unix.SIGCHLD {
 			signal.Notify(c, sig)
 		}
 	}
@@ -41,6 +41,7 @@ func (f *front) passSignals(c <-chan os.Signal) {
 		sig := s.(syscall.Signal)
 		switch sig {
 		case unix.SIGCHLD:
+			f.lookAfterEngine()
 			continue
 		case unix.SIGINT, unix.SIGQUIT:
 			if inForeground() {
@@ -80,15 +81,15 @@ func inForeground() bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// engineLost ends the command after the engine has died without a word. The
-// command has no network any more: its device went with the engine. As the
-// subreaper we are its parent now.
-func (f *front) engineLost() (Result, error) {
-	f.reapEngine()
+// engineLost ends the command, if started, after the engine has died without a
+// word. The command has no network any more: its device went with the engine. As
+// the subreaper we are its parent now.
+func (f *front) engineLost(started bool) (Result, error) {
+	how := f.reapEngine()
 	timeout := f.o.StopTimeout
 	if timeout == 0 {
 		timeout = DefaultStopTimeout
 	}
 	endStrangers(timeout)
-	return Result{}, errEngineLost()
+	return Result{}, errEngineLost(started, how)
 }

@@ -67,11 +67,14 @@ func strangers() []int {
 // endStrangers ends the strangers: TERM, and KILL to what is still there after
 // timeout. It returns when there is none. Who loses its parent on the way
 // becomes a stranger too; nothing tells of that, so it looks again and again.
-func endStrangers(timeout time.Duration) {
+func endStrangers(timeout time.Duration) { endAll(strangers, timeout) }
+
+// endAll ends the processes that list returns, until it returns none.
+func endAll(list func() []int, timeout time.Duration) {
 	begin := time.Now()
 	told := make(map[int]bool)
 	for {
-		pids := strangers()
+		pids := list()
 		if len(pids) == 0 {
 			return
 		}

@@ -150,6 +150,9 @@ func becomeCommand(sock *seqpacket, c *stageConfig, argv []string) error {
 		}
 	}
 	restoreIgnored(c.Ignored)
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0); err != nil {
+		return step("forget the engine", os.NewSyscallError("prctl", err))
+	}
 	if err := sock.send(&stageReport{Step: stepExec}); err != nil {
 		return step(stepExec, err)
 	}

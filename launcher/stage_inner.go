@@ -45,6 +45,7 @@ func startInner(sock *seqpacket, c *stageConfig, argv []string) (int, error) {
 			UidMappings:                uids,
 			GidMappings:                gids,
 			GidMappingsEnableSetgroups: setgroupsAllowed(),
+			Pdeathsig:                  unix.SIGCONT, // as the stage's
 		},
 	})
 	return pid, err

@@ -19,46 +19,70 @@ import (
 // again.
 //
 // The command cannot reach into it, having none of its capabilities
-// (ptrace(2)); it could kill it, as it could kill adit. The keeper ends with
-// the engine.
+// (ptrace(2)); it could kill it, as it could kill adit: the engine then ends the
+// command.
+//
+// The keeper ends with the engine. When the front is gone as well, nobody else
+// is left who could end the command: the keeper does.
 
 // A keeperConfig is what the keeper is started with. It stands in its command
 // line, where everybody can read it.
 type keeperConfig struct {
-	Stage  stageConfig
-	Engine int // pid
+	Stage   stageConfig
+	Changes int // the descriptor of its inotify instance
 }
 
 // startKeeper starts the keeper as a child of the engine, not of this process:
 // the command would otherwise find a child that it has not started.
 func startKeeper(c *stageConfig) (int, error) {
-	config, err := json.Marshal(keeperConfig{
-		Stage: stageConfig{DNS: c.DNS, Search: c.Search, KeepEtc: c.KeepEtc}, Engine: os.Getppid()})
+	// Made here, where a failure can still be reported.
+	changes, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		return 0, err
+		return 0, os.NewSyscallError(callInotify, err)
 	}
+	defer unix.Close(changes)
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
 	}
 	defer null.Close()
 	fd := null.Fd()
+	files := []uintptr{fd, fd, fd, uintptr(changes)}
+	config, err := json.Marshal(keeperConfig{
+		Stage: stageConfig{
+			DNS: c.DNS, Search: c.Search, KeepEtc: c.KeepEtc,
+			Front: c.Front, Engine: c.Engine, StopTimeout: c.StopTimeout,
+		},
+		Changes: len(files) - 1,
+	})
+	if err != nil {
+		return 0, err
+	}
 	return syscall.ForkExec("/proc/self/exe", []string{keeperName, string(config)}, &syscall.ProcAttr{
-		Env: []string{}, Files: []uintptr{fd, fd, fd},
-		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_PARENT},
+		Env: []string{}, Files: files,
+		// Stopped, it must hear that the engine is gone.
+		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_PARENT, Pdeathsig: unix.SIGCONT},
 	})
 }
+
+// callInotify is the call by which the kernel says that the user has no inotify
+// instance left.
+const callInotify = "inotify_init1"
 
 // keeperMain is the keeper's main.
 func keeperMain(args []string) {
 	nameProcess(keeperName)
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	unix.Umask(0o022)
-	closeInherited(-1)
 	var c keeperConfig
 	if len(args) == 1 && json.Unmarshal([]byte(args[0]), &c) == nil {
-		k := keeper{files: etcFiles(&c.Stage), bind: c.Stage.KeepEtc}
-		k.run(c.Engine)
+		unix.CloseOnExec(c.Changes)
+		closeInherited(-1)
+		k := keeper{files: etcFiles(&c.Stage), bind: c.Stage.KeepEtc, changes: c.Changes}
+		front := openProcess(c.Stage.Front)
+		k.run(openProcess(c.Stage.Engine))
+		front.wait()
+		endCompanions(c.Stage.StopTimeout)
 	}
 	os.Exit(0)
 }
@@ -69,24 +93,17 @@ type keeper struct {
 	changes int  // inotify descriptor
 }
 
-// run renews what is undone until process engine ends.
-func (k *keeper) run(engine int) {
-	end, err := unix.PidfdOpen(engine, 0)
-	if err != nil {
-		return
+// run renews what is undone until the engine ends.
+func (k *keeper) run(engine process) {
+	poll := []unix.PollFd{{Fd: int32(k.changes), Events: unix.POLLIN}}
+	if engine.fd >= 0 {
+		poll = append(poll, unix.PollFd{Fd: int32(engine.fd), Events: unix.POLLIN})
 	}
-	if k.changes, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err != nil {
-		return
-	}
-	poll := []unix.PollFd{{Fd: int32(end), Events: unix.POLLIN}, {Fd: int32(k.changes), Events: unix.POLLIN}}
-	for {
+	for len(poll) == 2 && poll[1].Revents == 0 {
 		// Watch first, then look: what comes in between is seen twice.
 		k.watch()
 		k.renew()
 		if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR {
-			return
-		}
-		if poll[0].Revents != 0 {
 			return
 		}
 		k.drain()

@@ -54,6 +54,9 @@ func spawnStage(name string, argv, env []string, m mapping, pgid int) (*stage, e
 		AmbientCaps:                stageCaps,
 		Setpgid:                    pgid != 0,
 		Pgid:                       pgid,
+		// Stopped, it must hear that the engine is gone. It is taken back
+		// before the command.
+		Pdeathsig: unix.SIGCONT,
 	}
 	pid, err := syscall.ForkExec("/proc/self/exe", append([]string{name, strconv.Itoa(pair[1])}, argv...),
 		&syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: sys})
@@ -95,17 +98,21 @@ func addressList(prefixes []netip.Prefix) string {
 // furnish sends the stage what to make of its namespaces and returns what came
 // out, with the device and the DNS sockets, which are the caller's.
 func (s *stage) furnish(c *stageConfig) (*stageReport, []*os.File, error) {
-	if err := s.sock.send(c); err != nil {
-		return nil, nil, doing("furnish the namespace", err)
-	}
 	var r stageReport
-	files, err := s.sock.receive(&r)
+	var files []*os.File
+	err := s.sock.send(c)
+	if err == nil {
+		files, err = s.sock.receive(&r)
+	}
 	if err == nil && r.Step != "" {
 		err = stageFailure(&r)
 	}
 	if err != nil {
 		for _, f := range files {
 			f.Close()
+		}
+		if errors.Is(err, errStageGone) {
+			return nil, nil, errStageLost()
 		}
 		return nil, nil, fmt.Errorf("furnish the namespace: %w", err)
 	}

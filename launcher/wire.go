@@ -147,6 +147,9 @@ type stageConfig struct {
 	Inner     bool // the command is uid 0: a second user namespace goes around it
 	KeepEtc   bool // writes to /etc must last: bind files instead of an overlay
 	Ignored   uint64
+
+	Front, Engine int           // pids
+	StopTimeout   time.Duration // between TERM and KILL
 }
 
 // A stageReport is what the stage answers: first how the namespaces came out,
@@ -163,7 +166,7 @@ type stageReport struct {
 	Text    string
 }
 
-// errStageGone is returned by receive when the other end has been closed.
+// errStageGone is returned by send and receive when the other end has been closed.
 var errStageGone = errors.New("the process that was to become it has ended")
 
 // A seqpacket is one end of a SOCK_SEQPACKET pair, over which JSON messages
@@ -193,6 +196,15 @@ func (s *seqpacket) send(v any, fds ...int) error {
 		oob = unix.UnixRights(fds...)
 	}
 	_, _, err = s.c.WriteMsgUnix(b, oob, nil)
+	return gone(err)
+}
+
+// gone returns errStageGone in the place of what a socket says whose other end
+// has been closed: with a message unread, before ours was sent, or in between.
+func gone(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		return errStageGone
+	}
 	return err
 }
 
@@ -202,10 +214,7 @@ func (s *seqpacket) receive(v any) ([]*os.File, error) {
 	oob := make([]byte, unix.CmsgSpace(16*4))
 	n, oobn, _, _, err := s.c.ReadMsgUnix(b, oob)
 	if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = errStageGone
-		}
-		return nil, err
+		return nil, gone(err)
 	}
 	if n == 0 {
 		return nil, errStageGone
@@ -224,3 +233,7 @@ func (s *seqpacket) receive(v any) ([]*os.File, error) {
 }
 
 func (s *seqpacket) close() { s.c.Close() }
+
+// hangUp makes receive return errStageGone once it has returned what was sent
+// before: for when the other end is held open by a process that will not speak.
+func (s *seqpacket) hangUp() { s.c.CloseRead() }

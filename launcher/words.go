@@ -9,6 +9,8 @@ import (
 
 	"adit/config"
 	"adit/wg"
+
+	"golang.org/x/sys/unix"
 )
 
 // Every sentence with which adit refuses to start or to go on, and what to type
@@ -50,8 +52,21 @@ func errNoSuchMode(mode string) *Error {
 	return failed(fmt.Errorf("mode %q is not one of auto, namespace, seccomp, preload", mode))
 }
 
-func errEngineLost() *Error {
-	return failed(errors.New("the engine ended unexpectedly: the command has lost its network and was ended"))
+// errEngineLost is about an engine that has died without a word, how says by
+// what.
+func errEngineLost(started bool, how unix.WaitStatus) *Error {
+	outcome := "before the command had started"
+	if started {
+		outcome = "the command has lost its network and was ended"
+	}
+	e := failed(fmt.Errorf("the engine ended unexpectedly, with status %d: %s", how.ExitStatus(), outcome))
+	if how.Signaled() {
+		e.Err = fmt.Errorf("the engine was ended by signal %d (%v): %s", how.Signal(), how.Signal(), outcome)
+	}
+	if how.Signal() == unix.SIGKILL {
+		e.Hints = []string{"was it the kernel, for want of memory? dmesg | grep -i 'killed process'"}
+	}
+	return e
 }
 
 func errStageLost() *Error {
@@ -110,6 +125,8 @@ func warnSocket(fd int) string {
 
 // warnFailed is followed by the reason.
 const warnFailed = "the tunnel has failed and the command is ended: "
+
+const warnKeeper = "adit's keeper, which keeps the host's resolvers out of sight, was killed and the command is ended"
 
 const warnLeftovers = "these processes of the command still run and lose their network:"
 
