@@ -20,13 +20,15 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"adit/e2e/hold"
 )
 
 func main() {
 	commands := map[string]func([]string) error{
 		"get": get, "hash": hash, "parallel": parallel, "udp": udp, "tcp": tcp,
 		"dial": dial, "lookup": lookup, "drip": drip, "fds": fds, "signals": signals,
-		"pace": pace, "mix": mix,
+		"pace": pace, "mix": mix, "hold": hold.Enter,
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "probe: which command?")
