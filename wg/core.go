@@ -89,8 +89,12 @@ func (c *core) fire(now Instant, p *peer, out *output) {
 		}
 	}
 	if passed(&t.zeroKeys, now) { // §6.3: 3 × Reject-After-Time
-		c.forgetHandshake(p)
 		c.forgetSessions(p)
+		if p.handshake != nil && !p.handshake.late(now) { // its response is on the way: not now
+			t.zeroKeys = p.handshake.sent.after(rekeyTimeout + rekeyTimeoutJitter)
+		} else {
+			c.forgetHandshake(p)
+		}
 	}
 	if passed(&t.newHandshake, now) { // §6.5: heard nothing for fifteen seconds
 		p.forgetSource()

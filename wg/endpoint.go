@@ -61,7 +61,7 @@ func (c *core) resolved(now Instant, r resolveRequest, addrs []netip.Addr, err e
 	out.event(p, Resolved, func(e *Event) { e.Addresses = fresh })
 	switch {
 	case t.retransmit == 0:
-	case p.handshake == nil: // nothing could be sent until now, or keys were zeroed meanwhile
+	case p.handshake == nil: // nothing could be sent until now
 		t.beginAllowed(now)
 	case len(added) > 0 && (p.tryAll || p.path.Load() == nil):
 		c.sendInitiation(p, added, out)

@@ -191,8 +191,7 @@ func TestAnAnswerForANameDoesNotHurryAnInitiation(t *testing.T) {
 	if len(a.ask) != 1 {
 		t.Fatalf("asked %d times: the test is wrong", len(a.ask))
 	}
-	a.peer().timers.zeroKeys = w.now
-	a.core.fire(w.now, a.peer(), a.out)
+	a.core.forgetHandshake(a.peer()) // as when keys are zeroed
 	if a.peer().timers.retransmit == 0 || a.peer().handshake != nil {
 		t.Fatal("no handshake is under way: the test is wrong")
 	}

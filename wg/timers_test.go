@@ -130,6 +130,32 @@ func TestKeysAreZeroedAfter540Seconds(t *testing.T) {
 	}
 }
 
+// §6.3 wipes what is old. A handshake that has just begun is not, and would
+// otherwise have to begin again, five seconds later.
+func TestZeroingKeysSparesAHandshakeThatHasJustBegun(t *testing.T) {
+	w, a, b := newPair(t, 3)
+	w.run(time.Second)
+	w.runUntil(a.peer().timers.zeroKeys - Instant(w.Weather.Delay))
+	old := a.peer().current.Load()
+	a.send(toB(60))
+	w.run(time.Second)
+	w.mustGet(b, toB(60))
+	if old.refs.Load() != 0 {
+		t.Fatal("the old session is still there after 540 s")
+	}
+
+	b.Deaf(true)
+	w.runUntil(a.peer().timers.zeroKeys - 1)
+	a.send(toB(60))
+	for range 200 { // and wherever the handshake stands, it ends with what it made
+		w.run(time.Second)
+	}
+	w.run(600 * time.Second)
+	if len(a.core.index.m) != 0 || a.core.next() != 0 {
+		t.Fatalf("%d indices, next %v", len(a.core.index.m), a.core.next())
+	}
+}
+
 // Idle costs nothing: with no traffic and no keepalive there is no deadline.
 func TestAnIdleTunnelFallsSilent(t *testing.T) {
 	w, a, b := newPair(t, 4)
