@@ -45,10 +45,12 @@ func (s *site) know(o *site) (now, later bool) {
 		(!p.endpoint.isLiteral() || reaches(p.candidates[0]))
 }
 
-// agrees reports whether s and o are peers of each other, with one preshared key.
+// agrees reports whether s and o are peers of each other, with one preshared
+// key, and each knows the other's present key.
 func (s *site) agrees(o *site) bool {
 	mine, yours := s.conf[o], o.conf[s]
-	return mine != nil && yours != nil && mine.PresharedKey.b == yours.PresharedKey.b
+	return mine != nil && yours != nil && mine.PresharedKey.b == yours.PresharedKey.b &&
+		mine.PublicKey == o.key.Public() && yours.PublicKey == s.key.Public()
 }
 
 // lockedOut reports whether o takes initiations of s for replays: s was started

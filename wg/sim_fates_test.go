@@ -15,16 +15,18 @@ var fates = []struct {
 	odds int
 	do   func(m *week, s, o *site)
 }{
-	{20, (*week).burst},
-	{8, (*week).partition},
+	{14, (*week).burst},
+	{7, (*week).partition},
 	{8, (*week).rebind},
 	{8, (*week).moveAway},
 	{8, (*week).comeHome},
 	{8, (*week).restarted},
-	{6, (*week).turnClock},
+	{5, (*week).turnClock},
 	{8, (*week).suspend},
 	{8, (*week).meet},
-	{8, (*week).changePSK},
+	{7, (*week).changePSK},
+	{6, (*week).changeKey},
+	{5, (*week).moveAllowedIPs},
 	{5, (*week).forgetAndRemember},
 	{5, (*week).changeKeepalive},
 	{6, (*week).attack},
@@ -63,6 +65,7 @@ func (m *week) live(d time.Duration) {
 	m.Eve.SeesDataInMultiplesOf16(m, 1420)
 	m.Eve.SeesNoClearText(m, unsealed)
 	m.Eve.SeesOnlyMessages(m)
+	m.Eve.SeesOnlyECNInDataTOS(m, 0x88)
 }
 
 // pair returns two peers.
@@ -78,7 +81,7 @@ func (m *week) pair() (s, o *site) {
 }
 
 func (m *week) happen(s, o *site) {
-	n := m.Rand.IntN(110)
+	n := m.Rand.IntN(112)
 	for _, f := range fates {
 		if n -= f.odds; n < 0 {
 			f.do(m, s, o)
@@ -316,6 +319,59 @@ func (m *week) changePSK(s, o *site) {
 	o.apply()
 }
 
+// changeKey gives s another private key, perhaps after none, of which its peers
+// hear later.
+func (m *week) changeKey(s, o *site) {
+	m.note("%v changes its private key", s)
+	m.count.changes++
+	m.burst(s, o)
+	if m.Chance(0.3) {
+		s.setKey(PrivateKey{})
+		since := m.Now() + 1
+		m.burst(s, o)
+		m.Eve.HearsSilenceFrom(m, s.Host, since)
+	}
+	s.key = PrivateKey{b: m.bytes32()}
+	s.key.clamp()
+	s.setKey(s.key)
+	m.burst(s, o)
+	for _, o := range m.sites {
+		if p := o.conf[s]; p != nil {
+			p.PublicKey = s.key.Public()
+			o.apply()
+		}
+	}
+}
+
+func (s *site) setKey(k PrivateKey) {
+	s.m.touch()
+	s.m.Skip(time.Duration(s.m.now))
+	s.core.setPrivateKey(s.m.now, k, true)
+	s.deliver()
+}
+
+// moveAllowedIPs gives another peer of s what is o's, for a while: what o sends
+// from there must not come, and what goes there goes to the other.
+func (m *week) moveAllowedIPs(s, o *site) {
+	for _, x := range m.sites {
+		if x == o || s.conf[x] == nil {
+			continue
+		}
+		m.note("at %v the addresses of %v are those of %v", s, o, x)
+		m.count.changes++
+		a, b := s.conf[o], s.conf[x]
+		mine, yours := a.AllowedIPs, b.AllowedIPs
+		n := m.Rand.IntN(2) // how many of the two addresses stay
+		a.AllowedIPs, b.AllowedIPs = mine[:n], append(slices.Clone(yours), mine[n:]...)
+		s.apply()
+		m.burst(s, o)
+		m.burst(x, s)
+		a.AllowedIPs, b.AllowedIPs = mine, yours
+		s.apply()
+		return
+	}
+}
+
 // forgetAndRemember takes o from s's peers and puts it back.
 func (m *week) forgetAndRemember(s, o *site) {
 	m.note("%v forgets %v", s, o)
@@ -363,7 +419,7 @@ func (m *week) attack(s, o *site) {
 	heard := m.Eve.Heard[max(0, len(m.Eve.Heard)-300):]
 	for range 1 + m.Rand.IntN(60) {
 		h := heard[m.Rand.IntN(len(heard))]
-		from, to, data := h.From, h.To, slices.Clone(h.Data)
+		from, to, data := h.From, h.To, slices.Clone(h.Data) // and as it was marked: marks may change on the way
 		switch m.Rand.IntN(6) {
 		case 0: // as it was
 		case 1:
@@ -378,7 +434,7 @@ func (m *week) attack(s, o *site) {
 			to = m.oneOf(m.sites).Addr()
 		}
 		m.touch()
-		m.Inject(from, to, data, uint8(m.Rand.IntN(256)))
+		m.Inject(from, to, data, h.TOS)
 		if m.Chance(0.3) {
 			m.run(m.upTo(time.Second))
 		}

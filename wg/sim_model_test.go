@@ -30,10 +30,10 @@ type week struct {
 // counts are what weeks have seen: a model in which nothing happens proves
 // nothing.
 type counts struct {
-	parcels, delivered, handshakes, datagrams     int
-	talks, excused, wakings, meetings, silences   int
-	injected, moves, restarts, changes, loaded    int
-	recentered, lockedOut, lookups, seedsWithNATs int
+	parcels, delivered, handshakes, datagrams   int
+	talks, excused, wakings, meetings, silences int
+	injected, moves, restarts, changes, loaded  int
+	lookups, seedsWithNATs                      int
 }
 
 func (c *counts) add(o counts) {
@@ -51,7 +51,6 @@ func (c *counts) add(o counts) {
 	c.restarts += o.restarts
 	c.changes += o.changes
 	c.loaded += o.loaded
-	c.lockedOut += o.lockedOut
 	c.lookups += o.lookups
 	c.seedsWithNATs += o.seedsWithNATs
 }
@@ -239,7 +238,8 @@ func (s *site) write(o *site) *parcel {
 		pkt = wgtest.UDP(s.inside[family], o.inside[family], 1420, unsealed)
 	}
 	binary.BigEndian.PutUint32(pkt[len(pkt)-4:], id)
-	p := &parcel{from: s, to: o, sent: m.now, bytes: bytes.Clone(pkt)}
+	markTOS(pkt, uint8(m.Rand.UintN(256)))
+	p := &parcel{from: s, to: s.owner(o.inside[family].Addr()), sent: m.now, bytes: bytes.Clone(pkt)}
 	m.parcels[id] = p
 	m.count.parcels++
 	b := s.out.pool.Get().(*packet.Batch)
@@ -252,6 +252,26 @@ func (s *site) write(o *site) *parcel {
 	s.out.pool.Put(b)
 	s.modest()
 	return p
+}
+
+// markTOS writes an IP packet's TOS byte or traffic class.
+func markTOS(pkt []byte, tos uint8) {
+	if pkt[0]>>4 == 6 {
+		pkt[0], pkt[1] = 0x60|tos>>4, tos<<4
+		return
+	}
+	pkt[1], pkt[10], pkt[11] = tos, 0, 0
+	binary.BigEndian.PutUint16(pkt[10:], wgtest.Checksum(pkt[:20]))
+}
+
+// owner returns the peer that s routes a to, and believes a of.
+func (s *site) owner(a netip.Addr) *site {
+	for _, o := range s.m.sites {
+		if p := s.conf[o]; p != nil && slices.ContainsFunc(p.AllowedIPs, func(n netip.Prefix) bool { return n.Contains(a) }) {
+			return o
+		}
+	}
+	return nil
 }
 
 // receive checks what came out of the tunnel, carried by msg.
@@ -268,8 +288,8 @@ func (s *site) receive(msg, pkt []byte) {
 		m.Fatalf("%v got twice what %v sent at %v", s, p.from, time.Duration(p.sent-simStart))
 	case p.to != s:
 		m.Fatalf("%v got what %v sent to %v", s, p.from, p.to)
-	case s.conf[p.from] == nil:
-		m.Fatalf("%v got a packet of %v, which is no peer of it", s, p.from)
+	case s.owner(sourceOf(pkt)) != p.from:
+		m.Fatalf("%v got a packet from %v by %v, which may not send it", s, sourceOf(pkt), p.from)
 	}
 	p.came = true
 	m.count.delivered++
@@ -277,6 +297,13 @@ func (s *site) receive(msg, pkt []byte) {
 	if key == nil || key.created.since(m.now) >= rejectAfterTime {
 		m.Fatalf("%v took a packet under a key that is too old, or gone", s)
 	}
+}
+
+func sourceOf(pkt []byte) netip.Addr {
+	if pkt[0]>>4 == 4 {
+		return netip.AddrFrom4([4]byte(pkt[12:]))
+	}
+	return netip.AddrFrom16([16]byte(pkt[8:]))
 }
 
 // watch looks at what hosts send while their state can still be asked.

@@ -54,9 +54,15 @@ type node struct {
 
 	delivered func() // if not nil, is called after each call of the core
 
-	lastInit []byte         // the initiation sent last
-	lives    int            // how often it was started
-	named    map[*peer]uint // numbers of peers, for the eavesdropper
+	lastInit []byte        // the initiation sent last
+	lives    int           // how often it was started
+	named    map[bond]uint // numbers of peers, for the eavesdropper
+}
+
+// A bond is a peer under one key of ours.
+type bond struct {
+	p    *peer
+	self *identity
 }
 
 const simStart = Instant(1000 * time.Second)
@@ -121,7 +127,7 @@ func (n *node) restart() {
 		func(now Instant) time.Time { return time.Unix(1e9, int64(now)).Add(n.skew) })
 	n.out = &output{room: Room(1420), pool: &sync.Pool{New: func() any { return packet.NewBatch(Room(1420)) }}}
 	n.lives++
-	n.named = make(map[*peer]uint)
+	n.named = make(map[bond]uint)
 }
 
 // peers configures n.
@@ -157,7 +163,8 @@ func (n *node) transmit(b *packet.Batch) {
 }
 
 // about names the peer whose handshake in flight d begins, for this life of
-// the node and of the peer: whoever is forgotten is somebody else after.
+// the node and of the peer: whoever is forgotten, or gets to know us under
+// another key, is somebody else after.
 func (n *node) about(d []byte) string {
 	if messageType(d) != typeInitiation {
 		return ""
@@ -166,10 +173,11 @@ func (n *node) about(d []byte) string {
 	if p == nil {
 		return ""
 	}
-	if n.named[p] == 0 {
-		n.named[p] = uint(len(n.named)) + 1
+	b := bond{p, p.self}
+	if n.named[b] == 0 {
+		n.named[b] = uint(len(n.named)) + 1
 	}
-	return fmt.Sprintf("peer %d of life %d", n.named[p], n.lives)
+	return fmt.Sprintf("peer %d of life %d", n.named[b], n.lives)
 }
 
 // run lets d pass.
