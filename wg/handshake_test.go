@@ -1,8 +1,13 @@
 package wg
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"testing"
 	"time"
+
+	"adit/packet"
+	"adit/wg/wgtest"
 )
 
 // §5, figure: initiation, response, and the initiator speaks first.
@@ -99,6 +104,164 @@ func TestReplayedInitiationsAreNotAnswered(t *testing.T) {
 	}
 	if n := len(b.sent(typeResponse)); n != 1 {
 		t.Fatalf("%d responses were sent, want 1", n)
+	}
+}
+
+// noise.c, latest_timestamp: what was accepted is remembered longer than any
+// key that came of it.
+func TestAReplayIsRecognisedAfterTheKeysAreGone(t *testing.T) {
+	w, a, b := newPair(t, 14)
+	var init []byte
+	w.tap = func(_, _ *node, d []byte) {
+		if messageType(d) == typeInitiation {
+			init = append([]byte(nil), d...)
+		}
+	}
+	w.run(time.Hour)
+	if b.peer().current.Load() != nil || b.peer().upcoming != nil {
+		t.Fatal("there are keys after an idle hour: the test is wrong")
+	}
+	n := len(w.log)
+	w.fly(a.Addr(), b.Addr(), init, 0)
+	w.run(time.Second)
+	if len(w.log) != n || b.core.drops.replayed.Load() != 1 {
+		t.Fatalf("the replay was answered:%s", describe(w.log[n:]))
+	}
+}
+
+// §5.1, "Silence is a virtue": no answer to what is not authentic, whoever
+// sends it and whatever it looks like.
+func TestNothingUnauthenticIsAnswered(t *testing.T) {
+	w, a, b := newPair(t, 14)
+	var init []byte
+	w.tap = func(_, _ *node, d []byte) {
+		if messageType(d) == typeInitiation {
+			init = append([]byte(nil), d...)
+		}
+	}
+	w.run(time.Minute) // and everything said that was to be said
+	id := b.core.self.Load()
+	withMAC1 := func(d []byte) []byte {
+		m := keyedMAC(id.mac1Key[:], d[:mac1Offset(d)])
+		copy(d[mac1Offset(d):], m[:])
+		return d
+	}
+	message := func(kind uint32, size int) []byte {
+		d := make([]byte, size)
+		a.core.random(d)
+		binary.LittleEndian.PutUint32(d, kind)
+		return d
+	}
+	strangerKey := fixedKey(77)
+	var h initiation
+	p := &peer{key: id.public}
+	if err := newIdentity(strangerKey).makeInitiation(&h, p, newTimestamp(time.Unix(2e9, 0), timestamp{}), a.core.random); err != nil {
+		t.Fatal(err)
+	}
+	badStamp := append([]byte(nil), init...)
+	badStamp[initiationTimestamp] ^= 1
+	reserved := append([]byte(nil), init...)
+	reserved[1] = 1
+	live := message(typeData, 64)
+	binary.LittleEndian.PutUint32(live[dataReceiver:], b.peer().current.Load().local)
+	late := message(typeResponse, responseLen)
+	binary.LittleEndian.PutUint32(late[responseReceiver:], b.peer().current.Load().local)
+	n := len(w.log)
+	sent := map[string][]byte{
+		"a stranger who knows our key":           withMAC1(h.msg[:]),
+		"a friend's name and a forged timestamp": withMAC1(badStamp),
+		"an initiation with a reserved byte set": reserved,
+		"an initiation that is too short":        init[:initiationLen-1],
+		"an initiation that is too long":         append(append([]byte(nil), init...), 0),
+		"a response to nothing":                  withMAC1(message(typeResponse, responseLen)),
+		"a response to a session":                withMAC1(late),
+		"a cookie for nothing":                   message(typeCookie, cookieLen),
+		"data for nobody":                        message(typeData, 64),
+		"data for a live session, forged":        live,
+		"data that is too short":                 message(typeData, minDataLen-1),
+		"a type that there is none of":           message(5, 148),
+		"something of another protocol":          []byte("GET / HTTP/1.1\r\n\r\n--------------------"),
+		"one byte":                               {1},
+	}
+	for _, d := range sent {
+		w.fly(netip.MustParseAddrPort("203.0.113.6:6"), b.Addr(), d, 0)
+	}
+	w.run(time.Minute)
+	for _, s := range w.log[n:] {
+		if s.from == b.Addr() {
+			t.Fatalf("something was answered:%s", describe(w.log[n:]))
+		}
+	}
+	if got := b.peer().path.Load().Remote; got != a.Addr() {
+		t.Fatalf("the peer is now at %v", got)
+	}
+}
+
+// §5.4.3: a forged response does not end the handshake; the real one may be on
+// its way.
+func TestAForgedResponseDoesNotEndTheHandshake(t *testing.T) {
+	w, a, b := newPair(t, 14)
+	w.tap = func(from, to *node, d []byte) {
+		if messageType(d) != typeResponse {
+			return
+		}
+		forged := append([]byte(nil), d...)
+		forged[responseEmpty] ^= 1
+		m := keyedMAC(a.core.self.Load().mac1Key[:], forged[:responseMAC1])
+		copy(forged[responseMAC1:], m[:])
+		w.tap = nil
+		to.Receive(time.Duration(w.now), wgtest.Datagram{From: b.Addr(), To: a.Addr(), Data: forged})
+	}
+	w.run(time.Second)
+	if a.core.drops.badTag.Load() != 1 {
+		t.Fatal("the forgery did not arrive first: the test is wrong")
+	}
+	if a.count(SessionUp) != 1 || len(a.sent(typeInitiation)) != 1 {
+		t.Fatalf("no session from the first initiation:%s", describe(w.log))
+	}
+}
+
+// §5.4.5: nothing that could bring the keys back outlives the handshake.
+func TestAHandshakesSecretsAreForgotten(t *testing.T) {
+	w, a, b := newPair(t, 14)
+	w.run(5 * time.Millisecond)
+	h := a.peer().handshake
+	if h == nil || h.ephemeral == [32]byte{} {
+		t.Fatal("there is no handshake in flight: the test is wrong")
+	}
+	w.run(time.Second)
+	if *h != (initiation{}) || a.peer().handshake != nil {
+		t.Fatal("the initiator's state is still there")
+	}
+	b.Deaf(true)
+	w.run(5 * time.Minute)
+	a.send(toB(60))
+	w.run(time.Second)
+	h = a.peer().handshake
+	w.run(20 * time.Minute) // given up, and then 540 s
+	if *h != (initiation{}) || a.peer().handshake != nil || len(a.core.index.m) != 0 {
+		t.Fatal("the state of a handshake that was given up is still there")
+	}
+}
+
+// socket.c, wg_socket_send_buffer_as_reply_to_skb and sticky sockets: what
+// answers leaves from the address that was reached.
+func TestAnswersLeaveFromTheAddressThatWasReached(t *testing.T) {
+	for _, load := range []bool{false, true} {
+		w, a, b := newPair(t, 14)
+		if load {
+			b.underLoad()
+		}
+		in := packet.NewBatch(packet.Room{})
+		a.core.advance(w.now, a.out)
+		d := a.out.send[0].Packet(0)
+		copy(in.Append(len(d)), d)
+		way := &packet.Path{Remote: a.Addr(), Local: netip.MustParseAddr("192.0.2.222"), IfIndex: 7}
+		in.SetPath(0, way)
+		b.core.receive(w.now, in, b.out)
+		if len(b.out.send) != 1 || !b.out.send[0].Path(0).Equal(way) {
+			t.Errorf("under load %v: want one answer along %+v", load, way)
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ type run struct {
 	peer    *peer
 	session *session // acquired
 	way     *packet.Path
-	bytes   uint64
+	bytes   uint64 // of what was taken
 	data    bool // there was a packet, not only keepalives
 	any     bool // there was an authentic message
 }
@@ -83,9 +83,10 @@ func (c *core) openData(r *run, routes *allowedIPs, b *packet.Batch, i int, msg 
 		return false
 	}
 	r.any, r.way = true, b.Path(i)
-	r.bytes += uint64(len(msg))
+	size := uint64(len(msg)) // counts as received if the packet is taken (receive.c, update_rx_stats)
 	pkt := msg[headerLen : len(msg)-tagLen]
 	if len(pkt) == 0 {
+		r.bytes += size
 		return false // a keepalive
 	}
 	r.data = true
@@ -103,6 +104,7 @@ func (c *core) openData(r *run, routes *allowedIPs, b *packet.Batch, i int, msg 
 		return false
 	}
 	b.SetPacket(i, b.Offset(i)+headerLen, n)
+	r.bytes += size
 	return true
 }
 

@@ -1,6 +1,7 @@
 package wg
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -92,14 +93,78 @@ func TestForgedDatagramsDoNotMoveAPeer(t *testing.T) {
 func TestPacketsFromForeignSourcesAreDropped(t *testing.T) {
 	w, a, b := newPair(t, 15, func(_, b *Peer) { b.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} })
 	foreign := netip.MustParseAddrPort("10.9.9.9:1")
+	w.run(time.Second)
+	before := b.peer().rx
 	a.send(wgtest.UDP(foreign, insideB, 60, nil))
 	w.run(time.Second)
 	w.mustGet(b)
 	if n := b.core.drops.sourceDenied.Load(); n != 1 {
 		t.Fatalf("%d packets counted, want 1", n)
 	}
-	if b.peer().rx == 0 {
-		t.Fatal("the packet was authentic and has to count as received")
+	if got := b.peer().rx; got != before { // receive.c, dishonest_packet_peer
+		t.Fatalf("%d bytes count as received though nothing was taken", got-before)
+	}
+}
+
+// The most specific prefix decides, also against a wider one of the peer
+// itself: what belongs to another peer within it may not be spoken for.
+func TestAPeerMayNotSpeakForAnotherWithinItsOwnPrefix(t *testing.T) {
+	w, a, b := newPair(t, 15, func(_, b *Peer) { b.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} })
+	ofA, _ := w.pairConfig(a, b)
+	ofA.AllowedIPs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	insideC := netip.MustParseAddrPort("10.0.0.3:1")
+	b.peers(ofA, Peer{PublicKey: fixedPublic(3), AllowedIPs: allowed(insideC)})
+	a.send(wgtest.UDP(insideC, insideB, 60, nil), toB(60))
+	w.run(time.Second)
+	w.mustGet(b, toB(60))
+	if n := b.core.drops.sourceDenied.Load(); n != 1 {
+		t.Fatalf("%d packets were refused for their source, want 1", n)
+	}
+}
+
+// §5.4.6; receive.c: the counter of what is not authentic says nothing. Else
+// anyone could slide the window over what is still to come.
+func TestForgeriesDoNotMoveTheReplayWindow(t *testing.T) {
+	w, a, b := newPair(t, 16)
+	w.run(time.Second)
+	a.send(toB(60))
+	w.InTheAir(func(d *wgtest.Datagram) {
+		forged := append([]byte(nil), d.Data...)
+		binary.LittleEndian.PutUint64(forged[dataCounter:], 1<<40)
+		w.fly(d.From, d.To, forged, 0)
+	})
+	w.run(time.Second)
+	if b.core.drops.badTag.Load() != 1 {
+		t.Fatal("the forgery did not arrive: the test is wrong")
+	}
+	a.send(toB(61))
+	w.run(time.Second)
+	w.mustGet(b, toB(60), toB(61))
+}
+
+// socket.c, wg_socket_set_peer_endpoint; whitepaper §2.1: of many messages in
+// one batch, as UDP_GRO brings them, the last authentic one says where the peer
+// is and which address of ours it reached.
+func TestTheLastAuthenticMessageOfABatchSaysWhereAPeerIs(t *testing.T) {
+	w, a, b := newPair(t, 16)
+	w.run(time.Second)
+	in := packet.NewBatch(packet.Room{})
+	var ways []*packet.Path
+	for i, at := range []string{"198.51.100.1:1", "198.51.100.2:2", "198.51.100.3:3"} {
+		sealed := a.sealed(toB(60 + i))
+		copy(in.Append(len(sealed.Packet(0))), sealed.Packet(0))
+		ways = append(ways, &packet.Path{Remote: netip.MustParseAddrPort(at), Local: netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + i)})})
+		in.SetPath(i, ways[i])
+	}
+	in.Packet(2)[40] ^= 1
+	b.core.receive(w.now, in, b.out)
+	b.deliver()
+	if got := b.peer().path.Load(); got != ways[1] {
+		t.Fatalf("the peer is at %+v, want %+v", got, ways[1])
+	}
+	answer := b.sealed(toA(60))
+	if got := answer.Path(0); !got.Equal(ways[1]) {
+		t.Fatalf("the answer goes along %+v, want %+v", got, ways[1])
 	}
 }
 

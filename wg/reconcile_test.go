@@ -124,6 +124,33 @@ func TestPrefixesMoveBetweenPeers(t *testing.T) {
 	w.mustGet(c, toB(60))
 }
 
+// §2; allowedips.c: a prefix has one owner. Who lost it is not believed any
+// more, from the very next packet on and in the session that there is.
+func TestAPeerThatLostAPrefixIsNotBelieved(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(time.Second)
+	ofA, ofB := w.pairConfig(a, b)
+	b.peers(ofA)
+	b.send(toA(60))
+	w.run(time.Second)
+	w.mustGet(a, toA(60))
+	heir := Peer{PublicKey: fixedPublic(3), AllowedIPs: ofB.AllowedIPs}
+	a.peers(ofB, heir)
+	if a.peer(b).current.Load() == nil {
+		t.Fatal("the session went with the prefix")
+	}
+	b.send(toA(61))
+	w.run(time.Second)
+	w.mustGet(a)
+	if n := a.core.drops.sourceDenied.Load(); n != 1 {
+		t.Fatalf("%d packets were refused for their source, want 1", n)
+	}
+	a.peers(heir, ofB) // and back: the later one has it
+	b.send(toA(62))
+	w.run(time.Second)
+	w.mustGet(a, toA(62))
+}
+
 func TestEnablingThePersistentKeepaliveSendsOneAtOnce(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(10 * time.Second)

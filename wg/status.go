@@ -24,7 +24,7 @@ type PeerStatus struct {
 	HandshakeRTT  time.Duration    // from our last initiation to its response; 0 if we never initiated
 	Up            bool             // there is a session to send in
 	Attempts      int              // initiations sent since the last session
-	RxBytes       uint64           // of authentic datagrams
+	RxBytes       uint64           // of datagrams that were taken
 	TxBytes       uint64           // of datagrams
 	Staged        int              // packets that wait for a session
 }

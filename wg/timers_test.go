@@ -264,6 +264,40 @@ func TestPersistentKeepalive(t *testing.T) {
 	}
 }
 
+// timers.c, any_authenticated_packet_traversal: what comes in counts as well.
+func TestPersistentKeepalivesAreCountedFromWhatCameToo(t *testing.T) {
+	w, a, b := newPair(t, 6, func(_, b *Peer) { b.Keepalive = 25 * time.Second })
+	w.run(20 * time.Second)
+	n := len(a.sent(typeData))
+	p := b.peer()
+	p.mu.Lock()
+	b.core.keepalive(w.now, p, b.out)
+	p.mu.Unlock()
+	b.deliver()
+	heard := w.now.after(w.Weather.Delay)
+	w.run(40 * time.Second)
+	got := a.sent(typeData)[n:]
+	if len(got) != 1 || got[0].at != heard.after(25*time.Second) {
+		t.Fatalf("want one keepalive 25 s after that of the peer, got:%s", describe(got))
+	}
+}
+
+// timers.c, wg_expired_send_persistent_keepalive: a peer that is to be kept
+// alive is never given up for good.
+func TestAPersistentKeepaliveStartsAgainAfterGivingUp(t *testing.T) {
+	w, a, b := newPair(t, 6, func(_, b *Peer) { b.Keepalive = 40 * time.Second })
+	b.Deaf(true)
+	w.run(time.Hour)
+	if a.count(HandshakeGaveUp) < 10 {
+		t.Fatalf("gave up %d times in an hour: the test is wrong", a.count(HandshakeGaveUp))
+	}
+	b.Deaf(false)
+	w.run(46 * time.Second)
+	if a.count(SessionUp) != 1 {
+		t.Fatal("the peer is back and nobody noticed")
+	}
+}
+
 // §6.2; send.c, wg_packet_create_data_done: keepalives, too, keep a session fresh.
 func TestKeepalivesRenewTheSession(t *testing.T) {
 	w, a, b := newPair(t, 6, func(_, b *Peer) { b.Keepalive = 25 * time.Second })
