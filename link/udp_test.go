@@ -151,6 +151,50 @@ func TestCloseEndsAWaitingRead(t *testing.T) {
 	}
 }
 
+// Merged datagrams came to one address, but one read may bring runs to several:
+// each keeps its own, and the answers leave from there. wireguard-go forgets it
+// where it splits what UDP_GRO merged; Linux knows it for each packet.
+func TestRunsToSeveralAddressesAreAnsweredFromEach(t *testing.T) {
+	a, z := mustListen(t, UDPOptions{}), mustListen(t, UDPOptions{})
+	asked := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.9.9.9")}
+	const run = 10 // datagrams to each, that may travel as one
+	out := packet.NewBatch(packet.Room{})
+	fill(out, nil, 0, same(run*len(asked), 1000)...)
+	for i := range out.Len() {
+		out.SetPath(i, &packet.Path{Remote: netip.AddrPortFrom(asked[i/run], z.LocalPort())})
+	}
+	if err := a.Write(out); err != nil {
+		t.Fatal(err)
+	}
+	back := packet.NewBatch(packet.Room{})
+	reads := 0
+	for k := 0; k < run*len(asked); reads++ {
+		in := packet.NewBatch(packet.Room{})
+		if err := z.Read(in); err != nil {
+			t.Fatal(err)
+		}
+		for i := range in.Len() {
+			if got := in.Path(i).Local; got != asked[k/run] {
+				t.Fatalf("datagram %d came to %v, want %v", k, got, asked[k/run])
+			}
+			copy(back.Append(1000), in.Packet(i))
+			back.SetPath(back.Len()-1, in.Path(i))
+			k++
+		}
+	}
+	if reads >= run*len(asked) {
+		t.Log("every datagram came by itself: UDP_GRO was not tried")
+	}
+	if err := z.Write(back); err != nil {
+		t.Fatal(err)
+	}
+	collect(t, a, run*len(asked), func(b *packet.Batch, i, k int) {
+		if got := b.Path(i).Remote.Addr(); got != asked[k/run] {
+			t.Fatalf("answer %d came from %v, want %v", k, got, asked[k/run])
+		}
+	})
+}
+
 func TestAnswerLeavesFromTheAddressThatWasAsked(t *testing.T) {
 	for _, o := range []UDPOptions{{}, {Addr: netip.IPv4Unspecified()}} {
 		for _, asked := range []string{"127.0.0.1", "127.0.0.2", "127.9.9.9", "::1"} {
