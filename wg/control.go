@@ -101,7 +101,9 @@ func (c *core) handleInitiation(now Instant, id *identity, msg []byte, way *pack
 	}
 	p.jar.addMACs(now, m[:], p.key)
 	copy(out.datagram(responseLen, way), m[:])
-	c.installResponded(p, newSession(now, &send, &recv, index, r.sender, false))
+	s := newSession(now, &send, &recv, index, r.sender, false)
+	s.met = p.handshake != nil && !p.handshake.late(now)
+	c.installResponded(p, s)
 	t := &p.timers
 	t.lastSent = now
 	t.jitter = c.jitter()

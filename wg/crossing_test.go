@@ -64,3 +64,26 @@ func TestNothingIsLostWhenASessionThatCrossedIsRenewed(t *testing.T) {
 		}
 	}
 }
+
+// A peer that answered, was started anew and begins by itself has not crossed
+// anything: it does not know the session that it answered for.
+func TestAPeerThatRestartedAfterAnsweringIsFollowed(t *testing.T) {
+	for seed := range uint64(8) {
+		w := newWorld(t, seed)
+		a, b := w.add(outsideA), w.add(outsideB)
+		ofA, ofB := w.pairConfig(a, b)
+		ofA.Endpoint = endpointAt(a.Addr())
+		b.core.setPeers(w.now, []Peer{ofA}, false, b.out)
+		a.peers(ofB)
+		w.run(2 * time.Second)
+		b.restart()
+		b.peers(ofA)
+		w.run(time.Second)
+		a.send(toB(60))
+		b.send(toA(60))
+		w.run(time.Second)
+		if len(a.got) != 1 || len(b.got) != 1 {
+			t.Errorf("seed %d: %d and %d packets came, want 1 and 1", seed, len(a.got), len(b.got))
+		}
+	}
+}

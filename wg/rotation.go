@@ -23,13 +23,15 @@ func (c *core) installInitiated(p *peer, s *session) {
 }
 
 // crossed reports whether both sides initiated at once, and s and o are what
-// came of it. Linux does not know that case: it has one state for both roles,
+// came of it: the initiation that one of them answers met one of ours. (If it
+// did not, the peer may have been started anew after it had answered ours, and
+// knows only the later of the two.) Linux does not know that case: it has one state for both roles,
 // so that two initiations that cross end each other, and both sides wait for
 // the next. With both handshakes good, each side could take another session for
 // the current one: at the next handshake each would then forget the one that
 // the other still sends in. So both agree on one.
 func crossed(s, o *session) bool {
-	return s != nil && o != nil && s.initiator != o.initiator &&
+	return s != nil && o != nil && s.initiator != o.initiator && (s.met || o.met) &&
 		s.created.since(o.created) < rekeyTimeout && o.created.since(s.created) < rekeyTimeout
 }
 
