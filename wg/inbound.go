@@ -13,8 +13,8 @@ type run struct {
 	session *session // acquired
 	way     *packet.Path
 	bytes   uint64 // of what was taken
-	data    bool // there was a packet, not only keepalives
-	any     bool // there was an authentic message
+	data    bool   // there was a packet, not only keepalives
+	any     bool   // there was an authentic message
 }
 
 // receive takes the datagrams of b and leaves in it the IP packets that they
