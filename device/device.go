@@ -106,7 +106,7 @@ func newDevice(tun packet.Device, log *slog.Logger) (*Device, error) {
 	}
 	d := &Device{log: log, udp: newTransport(log), state: newState()}
 	var err error
-	d.engine, err = wg.New(wg.Config{Device: tun, Transport: d.udp, Logger: log})
+	d.engine, err = wg.New(wg.Config{Device: tun, Transport: d.udp, OnDemand: true, Logger: log})
 	return d, err
 }
 

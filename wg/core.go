@@ -30,6 +30,8 @@ type core struct {
 	agenda agenda
 	drops  drops
 
+	onDemand bool // no handshake before there is something to send; does not change
+
 	lastStamp timestamp // of the last initiation made; belongs to advance
 
 	// What follows belongs to receive.

@@ -22,6 +22,12 @@ type Config struct {
 	Device     packet.Device // packets in clear. The Engine closes it
 	Transport  Transport     // sealed datagrams. The Engine closes it
 
+	// OnDemand says that handshakes wait for a packet to the peer or for its
+	// persistent keepalive, and are tried every five seconds and no sooner, as
+	// those of the kernel. If false, peers that have an endpoint are shaken
+	// hands with as soon as that is known: the first packet need not wait.
+	OnDemand bool
+
 	// Resolve returns the addresses of an endpoint's name. If nil, the host's
 	// resolver is asked.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -105,6 +111,7 @@ func newEngine(cfg Config, clk clock) (*Engine, error) {
 		func(b []byte) { rand.Read(b) },
 		func(Instant) time.Time { return time.Now() })
 	e.core.lastStamp = cfg.LastTimestamp
+	e.core.onDemand = cfg.OnDemand
 	out := e.newOutput()
 	if err := e.core.setPeers(clk.now(), cfg.Peers, false, out); err != nil {
 		e.core.close()
@@ -119,8 +126,8 @@ func (e *Engine) room() packet.Room { return Room(e.dev.MTU()) }
 
 func (e *Engine) newOutput() *output { return &output{pool: &e.pool, room: e.room()} }
 
-// Run shakes hands with every peer that has an endpoint and carries packets
-// until ctx ends (then it returns nil) or the Device or the Transport fails. It
+// Run shakes hands with every peer that has an endpoint, but see OnDemand, and
+// carries packets until ctx ends (then it returns nil) or the Device or the Transport fails. It
 // closes both and forgets all keys before it returns. It is called once.
 //
 // It has four goroutines: outbound (Device → seal → Transport), inbound
@@ -347,7 +354,7 @@ func (e *Engine) SetPeers(peers []Peer) error {
 
 // SetPrivateKey gives the engine another private key; the zero key takes it away.
 // The sessions and handshakes of the old key are dropped, and peers that have
-// an endpoint are shaken hands with at once. A peer whose key is now our own
+// an endpoint are shaken hands with at once, but see OnDemand. A peer whose key is now our own
 // is left out: it is gone until SetPeers names it under another key of ours.
 // The key that is set already changes nothing. It returns net.ErrClosed once
 // Run has ended.

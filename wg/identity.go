@@ -73,7 +73,7 @@ func (c *core) setPrivateKey(now Instant, private PrivateKey, connect bool) {
 	for _, p := range roster.list {
 		p.mu.Lock()
 		c.adopt(p, id)
-		if connect && p.reachable() && (p.endpoint.Host != "" || len(p.staged) > 0 || p.timers.interval > 0) {
+		if connect && p.reachable() && (c.eager(p) || p.timers.interval > 0) {
 			p.timers.wantHandshake(now)
 		}
 		p.touch(&c.agenda)

@@ -66,7 +66,7 @@ func (c *core) initiate(now Instant, p *peer, out *output) {
 	t.lastSent = now
 	t.handshakeInitiated(now, c.jitter())
 	t.authenticatedSent(now)
-	if !p.met && t.failures == 1 {
+	if !p.met && t.failures == 1 && !c.onDemand {
 		t.copies = 0
 		t.nextCopy(now)
 	}

@@ -107,12 +107,6 @@ func (c *core) configure(now Instant, p *peer, cfg *Peer, connect bool, out *out
 	defer p.mu.Unlock()
 	p.psk = cfg.PresharedKey // for the next handshake; sessions stay
 	t := &p.timers
-	if t.interval != cfg.Keepalive {
-		t.interval, t.persistent = cfg.Keepalive, 0
-		if connect && t.interval > 0 { // "wg set" sends one at once (netlink.c)
-			c.keepalive(now, p, out)
-		}
-	}
 	if p.endpoint != cfg.Endpoint {
 		p.endpoint = cfg.Endpoint
 		p.candidates = nil
@@ -122,12 +116,26 @@ func (c *core) configure(now Instant, p *peer, cfg *Peer, connect bool, out *out
 			p.candidates = []netip.AddrPort{at}
 			p.path.Store(&packet.Path{Remote: at})
 		}
-		if connect && p.endpoint.Host != "" && p.reachable() {
+		if connect && p.reachable() {
 			c.askAddresses(p, out)
-			t.wantHandshake(now)
+			if c.eager(p) {
+				t.wantHandshake(now)
+			}
+		}
+	}
+	if t.interval != cfg.Keepalive {
+		t.interval, t.persistent = cfg.Keepalive, 0
+		if connect && t.interval > 0 { // "wg set" sends one at once (netlink.c)
+			c.keepalive(now, p, out)
 		}
 	}
 	p.touch(&c.agenda)
+}
+
+// eager reports whether there is a reason to shake hands with p before there is
+// a packet to it: one that waits, or an endpoint. p.mu must be held.
+func (c *core) eager(p *peer) bool {
+	return len(p.staged) > 0 || p.endpoint.Host != "" && !c.onDemand
 }
 
 // connect shakes hands with every peer that has an endpoint, without waiting
@@ -135,7 +143,7 @@ func (c *core) configure(now Instant, p *peer, cfg *Peer, connect bool, out *out
 func (c *core) connect(now Instant) {
 	for _, p := range c.roster.Load().list {
 		p.mu.Lock()
-		if p.endpoint.Host != "" && p.reachable() && p.current.Load() == nil {
+		if p.reachable() && p.current.Load() == nil && (c.eager(p) || p.timers.interval > 0) {
 			p.timers.wantHandshake(now)
 			p.touch(&c.agenda)
 		}
