@@ -18,6 +18,7 @@
 //	signals_test.go   signals to adit and to its group
 //	tty_test.go       Ctrl-C, Ctrl-Z, fg, window size
 //	hostile_test.go   by the back door: aliases, late daemons, keys
+//	hostile_attempts_test.go  the list of package hostile, inside and as the control
 //	names_test.go     DNS, and resolvers that must not be asked
 //	leaks_test.go     what stays closed: dead peer, other networks, the host
 //	stream_test.go    talking with a command that runs

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"adit/config"
+	"adit/hostile"
 	"adit/launcher"
 
 	"github.com/urfave/cli/v2"
@@ -64,6 +65,8 @@ func (a *adit) app() *cli.App {
 			{Name: "device", Usage: "be a WireGuard interface for wg and wg-quick; for root", Flags: deviceFlags(), Action: a.device},
 			{Name: "demo", Usage: "show the main job on this machine alone", Action: a.demo},
 			{Name: demoFetch, Hidden: true, Action: a.fetch},
+			{Name: hostile.InsideWord, Hidden: true, Action: leaktestInside},
+			{Name: hostile.VictimWord, Hidden: true, Action: leaktestVictim},
 			{Name: "genkey", Usage: "make a private key", Action: a.genkey},
 			{Name: "pubkey", Usage: "turn a private key into its public key", Action: a.pubkey},
 			{Name: "genpsk", Usage: "make a preshared key", Action: a.genpsk},

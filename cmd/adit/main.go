@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 
+	"adit/hostile"
 	"adit/launcher"
 )
 
@@ -15,6 +16,7 @@ func main() {
 	if launcher.Main(os.Args) {
 		return
 	}
+	hostile.Main(os.Args) // nor one of leaktest's
 	a := &adit{
 		ui:     newUI(os.Stdout, os.Stderr, os.Getenv),
 		in:     os.Stdin,

@@ -1,0 +1,93 @@
+package hostile
+
+import (
+	"slices"
+	"syscall"
+)
+
+// An Attempt is one way in which a program may try to get out.
+type Attempt struct {
+	Name     string // unique
+	Category string
+	Does     string // one line
+
+	// Expect says what should come of it, by the name of the mode.
+	Expect map[string]Expect
+	// Control says who gets out by it where there is no adit: the negative
+	// control must see it.
+	Control Who
+	// Alone is an attempt after which the run may not go on: it has a run of its
+	// own.
+	Alone bool
+	// C is an attempt of the C program.
+	C bool
+
+	id     int // place in the list, from 1
+	nested uintptr
+	try    func(*World) Result
+}
+
+// ID returns the number of the attempt, which its canaries carry.
+func (a *Attempt) ID() int { return a.id }
+
+// Who is a set of those who may run the list.
+type Who int
+
+const (
+	User Who = 1 << iota // an ordinary user
+	Caps                 // root with the capabilities of a container
+	Root                 // root
+
+	Nobody    Who = 0
+	Powerful      = Caps | Root
+	Everybody     = User | Caps | Root
+)
+
+// attempts is the list. It is put together late: some attempts start others.
+var attempts []*Attempt
+
+func init() {
+	attempts = slices.Concat(
+		packetAttempts, optionAttempts, groupAttempts, rawAttempts, familyAttempts,
+		doorAttempts, descriptorAttempts, nameAttempts, namespaceAttempts, processAttempts,
+		linkAttempts, mountAttempts, knobAttempts, lifeAttempts, cAttempts,
+	)
+	for i, a := range attempts {
+		a.id = i + 1
+	}
+}
+
+// All returns the list.
+func All() []*Attempt { return slices.Clone(attempts) }
+
+// Find returns the attempt of that name, nil if there is none.
+func Find(name string) *Attempt {
+	for _, a := range attempts {
+		if a.Name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// nested returns a with the process of the attempt in new namespaces of its
+// own, in which it has every capability.
+func nested(flags uintptr, a *Attempt) *Attempt {
+	a.nested = flags | syscall.CLONE_NEWUSER
+	return a
+}
+
+// category gives all of list that category, and what is to come of them in
+// namespace mode to those that say nothing else.
+func category(name string, usual Expect, list ...*Attempt) []*Attempt {
+	for _, a := range list {
+		a.Category = name
+		if a.Expect == nil {
+			a.Expect = map[string]Expect{"namespace": usual}
+		}
+	}
+	return list
+}
+
+// inNamespace is what to expect where only namespace mode is known yet.
+func inNamespace(e Expect) map[string]Expect { return map[string]Expect{"namespace": e} }

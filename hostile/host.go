@@ -1,0 +1,335 @@
+package hostile
+
+import (
+	"bufio"
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Host is the watch outside while the attempts are made.
+type Host struct {
+	World World // what the attempts aim at; its Mode is the caller's to set
+
+	victim  *exec.Cmd
+	leash   io.Closer // the victim's standard input
+	capture *capture
+	why     error // why there is no capture
+	files   []*os.File
+	close   []io.Closer
+
+	mu   sync.Mutex // guards seen
+	seen map[Sighting]bool
+}
+
+// A Sighting is something of an attempt's that was seen where it should not be.
+type Sighting struct {
+	Mark
+	Where string
+}
+
+// Watch opens listeners on the host's addresses and, where it may, a capture, and
+// starts the victim. command returns this program with
+// arguments, as the user whose attempts they are. What else w holds, the addresses
+// of a laboratory, is taken over. Sockets of the file system are made in dir.
+func Watch(w World, dir string, command func(args ...string) *exec.Cmd) (*Host, error) {
+	var token [tokenLen / 2]byte
+	rand.Read(token[:])
+	w.Token = hex.EncodeToString(token[:])
+	// Of this thread: the first one may be elsewhere.
+	w.NetNS, w.UserNS, w.MountNS = inode("/proc/thread-self/ns/net"), inode("/proc/thread-self/ns/user"), inode("/proc/thread-self/ns/mnt")
+	w.Domain = cmp.Or(w.Domain, "invalid") // nobody has a name in it: RFC 2606
+	h := &Host{World: w, seen: make(map[Sighting]bool)}
+	h.findAddresses()
+	h.World.Path = filepath.Join(dir, "host")
+	h.World.Abstract = "@adit-" + w.Token + "-host"
+	if err := errors.Join(h.listen(), h.ListenUnix(h.World.Path), h.ListenUnix(h.World.Abstract)); err != nil {
+		h.Close()
+		return nil, err
+	}
+	h.capture, h.why = openCapture(h.sawPacket)
+	if err := h.startVictim(command(VictimWord, filepath.Join(dir, "victim"), "@adit-"+w.Token+"-victim")); err != nil {
+		h.Close()
+		return nil, fmt.Errorf("start the victim: %w", err)
+	}
+	h.leaveOpen()
+	return h, nil
+}
+
+// findAddresses finds the host's own addresses and the interface that has them.
+// A host without any has its loopback.
+func (h *Host) findAddresses() {
+	w := &h.World
+	links, _ := net.Interfaces()
+	for _, l := range links {
+		addrs, _ := l.Addrs()
+		for _, a := range addrs {
+			p, err := netip.ParsePrefix(a.String())
+			if err != nil || l.Flags&net.FlagUp == 0 || !p.Addr().IsGlobalUnicast() {
+				continue
+			}
+			if p.Addr().Is4() && !w.Host4.IsValid() {
+				w.Host4, w.Link, w.Name, w.LinkMAC = p.Addr(), l.Index, l.Name, l.HardwareAddr.String()
+			}
+			if p.Addr().Is6() && !w.Host6.IsValid() {
+				w.Host6 = p.Addr()
+			}
+		}
+	}
+	if !w.Host4.IsValid() {
+		w.Host4, w.Link, w.Name = netip.AddrFrom4([4]byte{127, 0, 0, 1}), 1, "lo"
+	}
+}
+
+// listen opens UDP and TCP on the host's addresses and its loopback, all at one
+// port; the ports above it, one for each attempt, stay free.
+func (h *Host) listen() error {
+	w := &h.World
+	addrs := []netip.Addr{w.Host4, netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	if w.Host6.IsValid() {
+		addrs = append(addrs, w.Host6)
+	}
+	if l, err := net.Listen("tcp", "[::1]:0"); err == nil {
+		l.Close()
+		addrs = append(addrs, netip.IPv6Loopback())
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	addrs = slices.Compact(addrs)
+	var err error
+	for range 50 {
+		var random [2]byte
+		rand.Read(random[:])
+		w.Port = 20000 + uint16(random[0])<<5 + uint16(random[1])>>3
+		w.Base = w.Port
+		if err = h.listenAt(addrs); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (h *Host) listenAt(addrs []netip.Addr) error {
+	var opened []io.Closer
+	for _, a := range addrs {
+		at := netip.AddrPortFrom(a, h.World.Port)
+		c, err1 := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		l, err2 := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+		if err := errors.Join(err1, err2); err != nil {
+			if c != nil {
+				c.Close()
+			}
+			for _, o := range opened {
+				o.Close()
+			}
+			return err
+		}
+		opened = append(opened, c, l)
+		go h.hearDatagrams(c, at)
+		go h.hearStreams(l, "a listener at "+at.String())
+	}
+	h.close = append(h.close, opened...)
+	return nil
+}
+
+func (h *Host) hearDatagrams(c *net.UDPConn, at netip.AddrPort) {
+	b := make([]byte, 2048)
+	for {
+		n, err := c.Read(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		h.sawBytes(b[:max(0, n)], "a socket at "+at.String())
+	}
+}
+
+// hearStreams reads what each connection brings, for a while.
+func (h *Host) hearStreams(l net.Listener, where string) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			c.SetReadDeadline(time.Now().Add(2 * time.Second))
+			b, _ := io.ReadAll(io.LimitReader(c, 1<<12))
+			h.sawBytes(b, where)
+		}()
+	}
+}
+
+// ListenUnix opens one more listener: a resolver's, say.
+func (h *Host) ListenUnix(path string) error {
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return err
+	}
+	if path[0] != '@' {
+		if err := os.Chmod(path, 0o777); err != nil {
+			l.Close()
+			return err
+		}
+	}
+	h.close = append(h.close, l)
+	go h.hearStreams(l, path)
+	return nil
+}
+
+func (h *Host) sawBytes(b []byte, where string) {
+	if m, ok := h.World.findCanary(b); ok {
+		h.saw(Sighting{m, where})
+	}
+}
+
+func (h *Host) sawPacket(etherType uint16, pkt []byte, where string) {
+	for _, m := range h.World.find(etherType, pkt) {
+		h.saw(Sighting{m, where})
+	}
+}
+
+func (h *Host) saw(s Sighting) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen[s] = true
+}
+
+// startVictim starts the victim and learns what it has.
+func (h *Host) startVictim(cmd *exec.Cmd) error {
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	h.leash = stdin
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	h.victim = cmd
+	line, err := bufio.NewReader(stdout).ReadBytes('\n')
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(line, &h.World.Victim)
+}
+
+// leaveOpen opens descriptors for the process inside to inherit. What cannot be
+// opened is left out.
+func (h *Host) leaveOpen() {
+	h.World.Inherited = make(map[string]int)
+	leave := func(name string, fd int, err error) {
+		if err != nil {
+			return
+		}
+		h.World.Inherited[name] = 3 + len(h.files)
+		h.files = append(h.files, os.NewFile(uintptr(fd), name))
+	}
+	socket := func(name string, family, kind int) {
+		fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+		leave(name, fd, err)
+	}
+	file := func(name, path string) {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		leave(name, fd, err)
+	}
+	socket("udp", unix.AF_INET, unix.SOCK_DGRAM)
+	socket("packet", unix.AF_PACKET, unix.SOCK_RAW)
+	socket("netlink", unix.AF_NETLINK, unix.SOCK_RAW)
+	file("netns", "/proc/thread-self/ns/net")
+	file("directory", "/run")
+	fd, err := unix.PidfdOpen(h.World.Victim.PID, 0)
+	leave("pidfd", fd, err)
+	if r, err := newRing(); err == nil {
+		unix.CloseOnExec(r.fd)
+		leave("ring", r.fd, nil)
+	}
+	if fd, err := queue(); err == nil {
+		leave("queue", fd, nil)
+	}
+}
+
+// queue returns a unix socket in whose queue there are UDP sockets.
+func queue() (int, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(pair[0])
+	udp, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(pair[1])
+		return -1, err
+	}
+	defer unix.Close(udp)
+	for range 16 { // more than there are runs
+		if err := unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(udp), nil, 0); err != nil {
+			break
+		}
+	}
+	return pair[1], nil
+}
+
+// Inherit returns the files that the process inside is to inherit, from
+// descriptor 3 on.
+func (h *Host) Inherit() []*os.File { return h.files }
+
+// Captures reports whether packets are captured, and why not.
+func (h *Host) Captures() (bool, error) { return h.capture != nil, h.why }
+
+// Lost returns how many packets the capture had no room for. Call it after
+// Close.
+func (h *Host) Lost() int {
+	if h.capture == nil {
+		return 0
+	}
+	return int(h.capture.lost)
+}
+
+// Close ends the watch and returns what it has seen, sorted.
+func (h *Host) Close() []Sighting {
+	if h.capture != nil {
+		h.capture.close()
+	}
+	if h.leash != nil {
+		h.leash.Close()
+	}
+	if h.victim != nil {
+		late := time.AfterFunc(5*time.Second, func() { h.victim.Process.Signal(syscall.SIGKILL) })
+		h.victim.Wait()
+		late.Stop()
+	}
+	for _, c := range h.close {
+		c.Close()
+	}
+	for _, f := range h.files {
+		f.Close()
+	}
+	os.Remove(h.World.Victim.Path)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var list []Sighting
+	for s := range h.seen {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b Sighting) int {
+		return cmp.Or(a.ID-b.ID, cmp.Compare(a.Key, b.Key), cmp.Compare(a.Where, b.Where))
+	})
+	return list
+}

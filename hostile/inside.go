@@ -1,0 +1,195 @@
+package hostile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// attemptName is argv[0] of the process of one attempt.
+const attemptName = "adit-attempt"
+
+// patience is how long one attempt may take.
+const patience = 10 * time.Second
+
+// atOnce is how many attempts run at the same time. Most of them wait.
+const atOnce = 4
+
+// The words by which the program starts itself: InsideWord WORLD [NAME]... for
+// Inside, VictimWord PATH ABSTRACT for Victim.
+const (
+	InsideWord = "leaktest-inside"
+	VictimWord = "leaktest-victim"
+)
+
+// Main runs this process as that of one attempt if it was started for that, and
+// then does not return. The program's main calls it first.
+func Main(args []string) {
+	if len(args) == 3 && args[0] == attemptName {
+		attemptMain(args[1], args[2])
+	}
+}
+
+func attemptMain(name, world string) {
+	runtime.LockOSThread() // namespaces are entered by threads
+	var w World
+	a := Find(name)
+	if a == nil || json.Unmarshal([]byte(world), &w) != nil {
+		os.Exit(2)
+	}
+	w.id = a.id
+	r := a.try(&w)
+	r.Name = a.Name
+	json.NewEncoder(os.Stdout).Encode(r)
+	os.Exit(0)
+}
+
+// Inside runs the named attempts, all but those that are alone if there are
+// none, and writes a Result in JSON to out for each, one a line. The rest of the
+// run is what goes on in the caller's place: the caller's children are ours.
+func Inside(world string, names []string, out io.Writer) error {
+	var w World
+	if err := json.Unmarshal([]byte(world), &w); err != nil {
+		return fmt.Errorf("read the world: %w", err)
+	}
+	if w.Mode != "" { // else they would be those who test
+		w.Above = ancestors()
+	}
+	list, err := choose(&w, names)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	var (
+		mu   sync.Mutex // serialises out
+		wait sync.WaitGroup
+		// One token for each that may run now.
+		tokens = make(chan struct{}, atOnce)
+	)
+	enc := json.NewEncoder(out)
+	for _, a := range list {
+		tokens <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-tokens }()
+			r := runOne(a, string(text))
+			mu.Lock()
+			defer mu.Unlock()
+			enc.Encode(r)
+		})
+	}
+	wait.Wait()
+	return nil
+}
+
+// choose returns the attempts of those names.
+func choose(w *World, names []string) (list []*Attempt, err error) {
+	for _, name := range names {
+		a := Find(name)
+		if a == nil {
+			return nil, fmt.Errorf("there is no attempt %q", name)
+		}
+		list = append(list, a)
+	}
+	if len(names) > 0 {
+		return list, nil
+	}
+	for _, a := range attempts {
+		if !a.Alone && !(a.C && w.Helper == "") {
+			list = append(list, a)
+		}
+	}
+	return list, nil
+}
+
+// runOne runs one attempt in a process of its own, which may come to any harm.
+func runOne(a *Attempt, world string) Result {
+	var out, stderr bytes.Buffer
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{attemptName, a.Name, world}
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	cmd.WaitDelay = time.Second // descendants may hold the pipes
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if a.nested != 0 {
+		cmd.SysProcAttr.Cloneflags = a.nested
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	if err := cmd.Start(); err != nil {
+		r := no("clone", err)
+		r.Name = a.Name
+		return r
+	}
+	timer := time.AfterFunc(patience, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	err := cmd.Wait()
+	late := !timer.Stop()
+	var r Result
+	if e := json.Unmarshal(out.Bytes(), &r); e != nil {
+		if late {
+			err = errors.New("it took too long")
+		}
+		r = Result{State: StateBroken, Text: strings.TrimSpace(fmt.Sprint(err, " ", stderr.String()))}
+	}
+	r.Name = a.Name
+	return r
+}
+
+// again runs this attempt in one more process, with another count of canaries.
+func again(w *World) Result {
+	text, err := json.Marshal(w)
+	if err != nil {
+		return broken(err)
+	}
+	return runOne(attempts[w.id-1], string(text))
+}
+
+// startAgain is again without waiting.
+func startAgain(w *World) error {
+	text, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{attemptName, attempts[w.id-1].Name, string(text)}
+	return cmd.Start()
+}
+
+// ancestors returns the processes above this one, the nearest first.
+func ancestors() (list []int) {
+	for pid := os.Getppid(); pid > 0 && len(list) < 64; {
+		list = append(list, pid)
+		next := parentOf(pid)
+		if next == pid {
+			break
+		}
+		pid = next
+	}
+	return list
+}
+
+// parentOf returns the parent of a process, 0 if it has none.
+func parentOf(pid int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if s, ok := strings.CutPrefix(line, "PPid:"); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(s))
+			return n
+		}
+	}
+	return 0
+}
