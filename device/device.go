@@ -191,6 +191,9 @@ func (d *Device) set(c *change) error {
 	if err := d.udp.configure(c.listenPort, c.fwMark); err != nil {
 		return fmt.Errorf("configure the socket: %w", err)
 	}
+	if c.listenPort != nil || c.fwMark != nil {
+		d.engine.ForgetSources()
+	}
 	before := d.engine.Status()
 	a := d.state.apply(c)
 	if a.key {

@@ -33,6 +33,7 @@ type peer struct {
 	// What the engine counted before it was last made to forget the peer.
 	rx, tx    uint64
 	handshake time.Time
+	accepted  [12]byte // the latest initiation: older ones are replays
 }
 
 type owner struct {
@@ -177,7 +178,7 @@ func (s *state) config() []wg.Peer {
 	for _, p := range s.ordered() {
 		c := wg.Peer{
 			PublicKey: p.key, PresharedKey: p.psk, AllowedIPs: allowed[p],
-			Keepalive: time.Duration(p.keepalive) * time.Second,
+			Keepalive: time.Duration(p.keepalive) * time.Second, Accepted: p.accepted,
 		}
 		if p.endpoint.IsValid() {
 			c.Endpoint = wg.Endpoint{Host: p.endpoint.Addr().String(), Port: p.endpoint.Port()}
@@ -208,6 +209,7 @@ func (p *peer) merge(ps wg.PeerStatus) {
 	if ps.Endpoint.IsValid() {
 		p.endpoint = ps.Endpoint
 	}
+	p.accepted = ps.Accepted
 }
 
 // report returns the answer to a get operation. It keeps the time of the last

@@ -164,7 +164,7 @@ func TestReportAddsUpWhatTheEngineForgot(t *testing.T) {
 	s.set("public_key=A endpoint=192.0.2.1:1")
 	at := time.Unix(1700000000, 5)
 	roamed := netip.MustParseAddrPort("198.51.100.1:2")
-	s.state.settle(wg.Status{Peers: []wg.PeerStatus{{PublicKey: keyA, RxBytes: 10, TxBytes: 20, LastHandshake: at, Endpoint: roamed}}})
+	s.state.settle(wg.Status{Peers: []wg.PeerStatus{{PublicKey: keyA, RxBytes: 10, TxBytes: 20, LastHandshake: at, Endpoint: roamed, Accepted: [12]byte{7}}}})
 	r := s.state.report(wg.Status{Peers: []wg.PeerStatus{{PublicKey: keyA, RxBytes: 1, TxBytes: 2}, {PublicKey: keyB}}})
 	if len(r.peers) != 1 {
 		t.Fatalf("got %d peers, want 1", len(r.peers))
@@ -172,8 +172,12 @@ func TestReportAddsUpWhatTheEngineForgot(t *testing.T) {
 	if p := r.peers[0]; p.rx != 11 || p.tx != 22 || p.handshake != at.UnixNano() || p.endpoint != roamed {
 		t.Errorf("got %+v", p)
 	}
-	if c := s.state.config()[0].Endpoint; c.Host != "198.51.100.1" || c.Port != 2 {
-		t.Errorf("the peer is looked for at %v", c)
+	c := s.state.config()[0]
+	if c.Endpoint.Host != "198.51.100.1" || c.Endpoint.Port != 2 {
+		t.Errorf("the peer is looked for at %v", c.Endpoint)
+	}
+	if c.Accepted != [12]byte{7} {
+		t.Error("what the peer sent before can be replayed")
 	}
 }
 

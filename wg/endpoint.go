@@ -91,3 +91,12 @@ func (c *core) networkChanged(now Instant, out *output) {
 		p.mu.Unlock()
 	}
 }
+
+// forgetSources lets the kernel choose again what peers are spoken to from.
+func (c *core) forgetSources() {
+	for _, p := range c.roster.Load().byKey {
+		p.mu.Lock()
+		p.forgetSource()
+		p.mu.Unlock()
+	}
+}

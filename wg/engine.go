@@ -384,6 +384,11 @@ func (e *Engine) NetworkChanged() {
 	e.rearm()
 }
 
+// ForgetSources lets the kernel choose again from which of our addresses each
+// peer is spoken to, because the Transport has another port or routes by
+// another mark (netlink.c, wg_set_device). Nothing is sent.
+func (e *Engine) ForgetSources() { e.core.forgetSources() }
+
 func hasPackets(b *packet.Batch) bool {
 	for i := range b.Len() {
 		if len(b.Packet(i)) > 0 {

@@ -129,6 +129,28 @@ func TestAReplayIsRecognisedAfterTheKeysAreGone(t *testing.T) {
 	}
 }
 
+// The same when the peer was taken out and put back in meanwhile: a device that
+// is down has no peers, and the kernel's remembers nevertheless.
+func TestAReplayIsRecognisedByWhoPutsThePeerBack(t *testing.T) {
+	w, a, b := newPair(t, 14)
+	var init []byte
+	w.tap = func(_, _ *node, d []byte) {
+		if messageType(d) == typeInitiation {
+			init = append([]byte(nil), d...)
+		}
+	}
+	w.run(time.Second)
+	ofA, _ := w.pairConfig(a, b)
+	ofA.Accepted = b.peer().status(w.now, time.Now()).Accepted
+	b.peers()
+	b.peers(ofA)
+	w.fly(a.Addr(), b.Addr(), init, 0)
+	w.run(time.Second)
+	if n := len(b.sent(typeResponse)); n != 1 || b.core.drops.replayed.Load() != 1 {
+		t.Fatalf("%d responses were sent, want 1", n)
+	}
+}
+
 // §5.1, "Silence is a virtue": no answer to what is not authentic, whoever
 // sends it and whatever it looks like.
 func TestNothingUnauthenticIsAnswered(t *testing.T) {

@@ -15,6 +15,10 @@ type Peer struct {
 	Endpoint     Endpoint       // zero: the peer has to speak first
 	AllowedIPs   []netip.Prefix // what is sent to it and believed from it
 	Keepalive    time.Duration  // the persistent one. If zero, off
+
+	// Accepted is what PeerStatus.Accepted was when the engine last knew the
+	// peer: initiations that are not later are replays. Zero: none is.
+	Accepted [12]byte
 }
 
 // An Endpoint is where a peer is: an address or a name, and a UDP port. All
@@ -106,6 +110,9 @@ func (c *core) configure(now Instant, p *peer, cfg *Peer, connect bool, out *out
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.psk = cfg.PresharedKey // for the next handshake; sessions stay
+	if ts := timestamp(cfg.Accepted); ts.later(p.accepted) {
+		p.accepted = ts
+	}
 	t := &p.timers
 	if p.endpoint != cfg.Endpoint {
 		p.endpoint = cfg.Endpoint

@@ -322,6 +322,20 @@ func TestRetriesForgetTheSourceAddress(t *testing.T) {
 	}
 }
 
+// netlink.c, wg_set_device: another port or mark, perhaps another way out.
+func TestForgottenSourcesAreNotMissed(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(time.Second)
+	n := len(w.log)
+	a.core.forgetSources()
+	if way := a.peer().path.Load(); way.Local.IsValid() || way.Remote != outsideB || len(w.log) != n {
+		t.Fatalf("the way is %+v, want only the remote, and nothing sent", way)
+	}
+	a.send(toB(60))
+	w.run(100 * time.Millisecond)
+	w.mustGet(b, toB(60))
+}
+
 func TestASendErrorForgetsTheSourceAddress(t *testing.T) {
 	w, a, _ := newPair(t, 1)
 	w.run(time.Second)

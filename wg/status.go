@@ -27,6 +27,7 @@ type PeerStatus struct {
 	RxBytes       uint64           // of datagrams that were taken
 	TxBytes       uint64           // of datagrams
 	Staged        int              // packets that wait for a session
+	Accepted      [12]byte         // timestamp of the last initiation accepted from it, see Peer
 }
 
 // Drops counts what was thrown away, by cause.
@@ -79,7 +80,7 @@ func (p *peer) status(now Instant, wall time.Time) PeerStatus {
 	s := PeerStatus{
 		PublicKey: p.key, Candidates: slices.Clone(p.candidates), HandshakeRTT: p.rtt,
 		Up: p.current.Load().sendable(now), Attempts: p.timers.failures,
-		RxBytes: p.rx, TxBytes: p.tx, Staged: len(p.staged),
+		RxBytes: p.rx, TxBytes: p.tx, Staged: len(p.staged), Accepted: p.accepted,
 	}
 	if w := p.path.Load(); w != nil {
 		s.Endpoint = w.Remote
