@@ -201,3 +201,41 @@ func TestPortThatIsTakenIsRefusedAndTheOldOneKept(t *testing.T) {
 		c.want("get=1\n\n", before)
 	}
 }
+
+// Whatever a client writes, it gets answers that each end with one errno line,
+// and what it can read back is what somebody could have set.
+func FuzzClient(f *testing.F) {
+	f.Add([]byte("get=1\n\nset=1\nprivate_key=" + hexA + "\nfwmark=7\npublic_key=" + hexB + "\nallowed_ip=::/0\n\nget=1\n\n"))
+	f.Add([]byte("set=1\nreplace_peers=true\n\nget=1\nx\n\nhello\n"))
+	f.Add([]byte("set=1\n\n\n\n"))
+	d, err := newDevice(wgtest.NewPipe(DefaultMTU), nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if strings.Contains(string(text), "listen_port=") || strings.Contains(string(text), "fwmark=") {
+			return // touch the system
+		}
+		r := bufio.NewReaderSize(strings.NewReader(string(text)), maxLine)
+		for {
+			answer, err := d.operation(r)
+			if errnoOf(err) != 0 && len(answer) > 0 {
+				t.Fatalf("an answer %q with error %v", answer, err)
+			}
+			if err != nil {
+				break
+			}
+		}
+		var p parser
+		for line := range strings.Lines(string(d.get())) {
+			key, _, _ := strings.Cut(line, "=")
+			switch key {
+			case "last_handshake_time_sec", "last_handshake_time_nsec", "tx_bytes", "rx_bytes":
+				continue
+			}
+			if err := p.line(strings.TrimSuffix(line, "\n")); err != nil {
+				t.Fatalf("what was got cannot be set: %q: %v", line, err)
+			}
+		}
+	})
+}
