@@ -68,6 +68,9 @@ func run(ctx context.Context, o *Options, status *statusWriter) (Result, error) 
 	if err := findCommand(o.Argv); err != nil {
 		return Result{}, err
 	}
+	if err := checkRoom(); err != nil {
+		return Result{}, err
+	}
 	f := &front{o: o, mode: mode, status: status, logDone: make(chan struct{})}
 	f.warnOfSockets()
 	signals := f.catchSignals()

@@ -38,7 +38,7 @@ func lockKey(private wg.PrivateKey) (*keyLock, error) {
 	public := private.Public()
 	dir, err := runtimeDir()
 	if err != nil {
-		return nil, failed(err)
+		return nil, failed(err, hintRuntime)
 	}
 	sum := sha256.Sum256(append([]byte("adit key lock "), public[:]...))
 	path := filepath.Join(dir, "key-"+hex.EncodeToString(sum[:8]))
@@ -138,7 +138,14 @@ func runtimeDir() (string, error) {
 
 // ownDir makes dir unless it is there, and checks it.
 func ownDir(dir string, uid int) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+	switch err := os.Mkdir(dir, 0o700); {
+	case err == nil:
+		// Whatever the umask: a directory that its owner cannot enter would
+		// stay so.
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return err
+		}
+	case !errors.Is(err, os.ErrExist):
 		return err
 	}
 	var st unix.Stat_t

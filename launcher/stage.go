@@ -69,10 +69,10 @@ type stepError struct {
 func (e *stepError) Error() string { return e.step + ": " + e.err.Error() }
 func (e *stepError) Unwrap() error { return e.err }
 
-// step names what err was about; nil stays nil.
+// step names what err was about; nil stays nil, and what has a name keeps it.
 func step(name string, err error) error {
-	if err == nil {
-		return nil
+	if _, named := err.(*stepError); named || err == nil {
+		return err
 	}
 	return &stepError{name, err}
 }

@@ -38,7 +38,7 @@ func startKeeper(c *stageConfig) (int, error) {
 	// Made here, where a failure can still be reported.
 	changes, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		return 0, os.NewSyscallError(callInotify, err)
+		return 0, step(callInotify, err)
 	}
 	defer unix.Close(changes)
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)

@@ -62,6 +62,9 @@ func spawnStage(name string, argv, env []string, m mapping, pgid int) (*stage, e
 		&syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: sys})
 	if err != nil {
 		unix.Close(pair[0])
+		if remedies(err) != nil && !errors.Is(err, unix.ENOSPC) {
+			return nil, doing("start a process", err)
+		}
 		return nil, usernsRefused(thisMachine(), "clone", err)
 	}
 	sock, err := newSeqpacket(pair[0])

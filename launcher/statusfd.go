@@ -11,11 +11,16 @@ import (
 )
 
 // A statusWriter writes the JSON lines of --status-fd. A nil statusWriter
-// writes nothing.
+// writes nothing. Who does not read them must not keep the command's end from
+// being seen: a goroutine writes, until exit.
 type statusWriter struct {
-	f   *os.File
-	enc *json.Encoder
+	f     *os.File
+	lines chan []byte   // from report and exit, which closes it, to write; room for many a reader's pause
+	done  chan struct{} // closed when all lines have been written
 }
+
+// statusPatience is how long exit waits for a reader of the last lines.
+const statusPatience = time.Second
 
 // A statusLine is one line of --status-fd.
 type statusLine struct {
@@ -40,8 +45,36 @@ func newStatusWriter(fd int) (*statusWriter, error) {
 		return nil, fmt.Errorf("--status-fd %d: %w", fd, err)
 	}
 	unix.CloseOnExec(fd)
-	f := os.NewFile(uintptr(own), "status")
-	return &statusWriter{f, json.NewEncoder(f)}, nil
+	s := &statusWriter{os.NewFile(uintptr(own), "status"), make(chan []byte, 64), make(chan struct{})}
+	go s.write()
+	return s, nil
+}
+
+// write writes the lines until there will be no more.
+func (s *statusWriter) write() {
+	defer close(s.done)
+	for b := range s.lines {
+		s.f.Write(b)
+	}
+	s.f.Close()
+}
+
+// put hands a line over. One for which there is no room within patience is lost.
+func (s *statusWriter) put(line statusLine, patience time.Duration) {
+	b, err := json.Marshal(line)
+	if err != nil {
+		return
+	}
+	b = append(b, '\n')
+	select {
+	case s.lines <- b:
+		return
+	default:
+	}
+	select {
+	case s.lines <- b:
+	case <-time.After(patience):
+	}
 }
 
 // report writes the line that belongs to r, if one does.
@@ -60,11 +93,11 @@ func (s *statusWriter) report(r *report, mode string) {
 	default:
 		return
 	}
-	s.enc.Encode(line)
+	s.put(line, 0)
 }
 
 // exit writes the last line, how it ended and whether the command or adit did,
-// and closes our copy of the descriptor.
+// and closes our copy of the descriptor, unless nobody reads.
 func (s *statusWriter) exit(res Result, err error) {
 	if s == nil {
 		return
@@ -78,6 +111,10 @@ func (s *statusWriter) exit(res Result, err error) {
 		}
 		line.Origin, line.Code, line.Error = "tool", &code, err.Error()
 	}
-	s.enc.Encode(line)
-	s.f.Close()
+	s.put(line, statusPatience)
+	close(s.lines)
+	select {
+	case <-s.done:
+	case <-time.After(statusPatience):
+	}
 }

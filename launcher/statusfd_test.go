@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,5 +111,29 @@ func TestNoStatusDescriptorMeansNoStatus(t *testing.T) {
 func TestClosedStatusDescriptorIsAnError(t *testing.T) {
 	if _, err := newStatusWriter(1 << 20); !errors.Is(err, unix.EBADF) {
 		t.Errorf("got %v, want EBADF", err)
+	}
+}
+
+// Who asks for the status and does not read it must not keep the command's end
+// from being seen.
+func TestStatusThatNobodyReadsDoesNotHoldAnythingUp(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s, err := newStatusWriter(int(w.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	unix.FcntlInt(r.Fd(), unix.F_SETPIPE_SZ, 4096)
+	begin := time.Now()
+	for range 1000 {
+		s.report(&report{Event: eventHandshake, Text: strings.Repeat("x", 100)}, "")
+	}
+	s.exit(Result{}, nil)
+	if took := time.Since(begin); took > 10*statusPatience {
+		t.Errorf("it took %v", took)
 	}
 }

@@ -212,7 +212,7 @@ func gone(err error) error {
 func (s *seqpacket) receive(v any) ([]*os.File, error) {
 	b := make([]byte, maxMessage)
 	oob := make([]byte, unix.CmsgSpace(16*4))
-	n, oobn, _, _, err := s.c.ReadMsgUnix(b, oob)
+	n, oobn, flags, _, err := s.c.ReadMsgUnix(b, oob)
 	if err != nil {
 		return nil, gone(err)
 	}
@@ -228,6 +228,10 @@ func (s *seqpacket) receive(v any) ([]*os.File, error) {
 				files = append(files, os.NewFile(uintptr(fd), fmt.Sprintf("received %d", fd)))
 			}
 		}
+	}
+	if flags&unix.MSG_CTRUNC != 0 {
+		// There was room for some only: recvmsg(2).
+		return files, os.NewSyscallError("recvmsg", unix.EMFILE)
 	}
 	return files, json.Unmarshal(b[:n], v)
 }

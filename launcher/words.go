@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"adit/config"
@@ -18,6 +19,9 @@ import (
 // testdata/messages.golden has each of them as the user sees it.
 
 func failed(err error, hints ...string) *Error {
+	if hints == nil {
+		hints = remedies(err)
+	}
 	return &Error{Code: CodeFailed, Err: err, Hints: hints}
 }
 
@@ -83,7 +87,14 @@ func errUnresolved(ep config.Endpoint, err error) *Error {
 }
 
 func errStep(step string, err error) *Error {
-	return failed(fmt.Errorf("mode namespace: %s: %w", step, err), "adit doctor")
+	e := failed(fmt.Errorf("mode namespace: %s: %w", step, err))
+	switch {
+	case step == callInotify:
+		e.Hints = []string{hintInotify}
+	case e.Hints == nil:
+		e.Hints = []string{"adit doctor"}
+	}
+	return e
 }
 
 // errBlocked names the layer of the system that forbids namespaces.
@@ -115,6 +126,42 @@ func errNotAccepted(addr, endpoints string, timeout time.Duration, again func(st
 	return &Error{Code: CodeNotReady,
 		Err:   fmt.Errorf("%s did not accept a connection within %v, though the handshake with %s succeeded", addr, timeout, endpoints),
 		Hints: []string{"start without waiting for it: " + again("--wait=handshake")}}
+}
+
+// What the program's entry point says, in bytes: there is no runtime yet.
+var (
+	entryNoSpace = "adit: error: the address space is limited to less than 768 MB: a Go program cannot start in it\nadit: hint: ulimit -v unlimited\n"
+	entryNoFiles = "adit: error: fewer than 16 open files are allowed here\nadit: hint: ulimit -n 1024\n"
+	entryNoData  = "adit: error: memory is limited to less than 96 MB: a Go program cannot start in it\nadit: hint: ulimit -d unlimited\n"
+)
+
+// errTooFew is about a limit on what a run needs some of.
+func errTooFew(what string, free, needed uint64, hint string) *Error {
+	return failed(fmt.Errorf("%d more %s are allowed here, and a run needs %d", free, what, needed), hint)
+}
+
+const (
+	hintFiles     = "ulimit -n 1024"
+	hintProcesses = "ulimit -u 4096"
+	hintInotify   = "sudo sysctl -w fs.inotify.max_user_instances=1024"
+	hintAllFiles  = "sudo sysctl -w fs.file-max=1000000"
+	hintDisk      = "df -h"
+	hintRuntime   = "name a folder that can be written: XDG_RUNTIME_DIR=/dev/shm adit run …"
+	hintArguments = "how much fits, in bytes: getconf ARG_MAX"
+)
+
+// remedies returns what to type against an error of the system that says that
+// something is used up.
+func remedies(err error) []string {
+	for errno, hint := range map[syscall.Errno]string{
+		unix.EMFILE: hintFiles, unix.ENFILE: hintAllFiles, unix.EAGAIN: hintProcesses,
+		unix.ENOSPC: hintDisk, unix.EDQUOT: hintDisk, unix.E2BIG: hintArguments,
+	} {
+		if errors.Is(err, errno) {
+			return []string{hint}
+		}
+	}
+	return nil
 }
 
 // The warnings.
