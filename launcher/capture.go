@@ -41,5 +41,15 @@ func (t *tunnel) openPcap(name string) (*link.PcapWriter, error) {
 	if err != nil {
 		return nil, doing("--pcap "+name, err)
 	}
+	t.captures = append(t.captures, w)
 	return w, nil
+}
+
+// warnOfCaptures says which captures are not of the whole run.
+func (t *tunnel) warnOfCaptures() {
+	for _, w := range t.captures {
+		if err := w.Err(); err != nil {
+			t.e.warn(warnCapture + err.Error())
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"adit/config"
 
@@ -209,6 +210,7 @@ func (e *engine) run() error {
 	ended()
 	e.child.waitEnd()
 	e.child.endKeeper()
+	t.warnOfCaptures()
 	e.nameLeftovers()
 	e.report(end)
 	return nil
@@ -217,9 +219,12 @@ func (e *engine) run() error {
 // begin opens the tunnel, waits until it can be used and starts the command,
 // whose pid it returns. The tunnel, if not nil, is to be closed in any case.
 func (e *engine) begin(ctx context.Context, locks []*keyLock) (*tunnel, int, error) {
-	// A stage that hangs, at a mount of a dead server say, would not be heard
-	// of again. hangUp is all that is done: the command may run by then.
-	stop := context.AfterFunc(ctx, e.stage.sock.hangUp)
+	// What hangs, the stage at a mount of a dead server or we ourselves at a
+	// pipe that nobody reads, would not be heard of again.
+	stop := context.AfterFunc(ctx, func() {
+		e.stage.sock.hangUp()
+		time.AfterFunc(abortPatience, e.giveUp)
+	})
 	t, err := openTunnel(ctx, e, locks)
 	if err != nil {
 		return nil, 0, err
@@ -233,6 +238,16 @@ func (e *engine) begin(ctx context.Context, locks []*keyLock) (*tunnel, int, err
 	e.report(report{Event: eventReady})
 	pid, err := e.stage.release(e.child)
 	return t, pid, err
+}
+
+// abortPatience is how long a start that is given up may take to end well.
+const abortPatience = 2 * time.Second
+
+// giveUp ends the engine in the middle of a start that does not end by itself.
+func (e *engine) giveUp() {
+	e.reportFailure(context.Cause(e.starting))
+	endStrangers(0)
+	os.Exit(0)
 }
 
 // mindFailure ends the command when the tunnel under it has failed for good,

@@ -44,7 +44,11 @@ func lockKey(private wg.PrivateKey) (*keyLock, error) {
 	path := filepath.Join(dir, "key-"+hex.EncodeToString(sum[:8]))
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, doing("open "+path, err)
+		e := doing("open "+path, err)
+		if e.Hints == nil {
+			e.Hints = []string{hintRuntime}
+		}
+		return nil, e
 	}
 	f := os.NewFile(uintptr(fd), path)
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {

@@ -24,6 +24,7 @@ type tunnel struct {
 	carriers []*carrier
 	start    time.Time
 	timeout  time.Duration
+	captures []*link.PcapWriter // of --pcap
 	closers  closers
 }
 

@@ -146,6 +146,7 @@ const (
 	hintInotify   = "sudo sysctl -w fs.inotify.max_user_instances=1024"
 	hintAllFiles  = "sudo sysctl -w fs.file-max=1000000"
 	hintDisk      = "df -h"
+	hintFileSize  = "ulimit -f unlimited"
 	hintRuntime   = "name a folder that can be written: XDG_RUNTIME_DIR=/dev/shm adit run …"
 	hintArguments = "how much fits, in bytes: getconf ARG_MAX"
 )
@@ -155,7 +156,7 @@ const (
 func remedies(err error) []string {
 	for errno, hint := range map[syscall.Errno]string{
 		unix.EMFILE: hintFiles, unix.ENFILE: hintAllFiles, unix.EAGAIN: hintProcesses,
-		unix.ENOSPC: hintDisk, unix.EDQUOT: hintDisk, unix.E2BIG: hintArguments,
+		unix.ENOSPC: hintDisk, unix.EDQUOT: hintDisk, unix.E2BIG: hintArguments, unix.EFBIG: hintFileSize,
 	} {
 		if errors.Is(err, errno) {
 			return []string{hint}
@@ -174,6 +175,9 @@ func warnSocket(fd int) string {
 const warnFailed = "the tunnel has failed and the command is ended: "
 
 const warnKeeper = "adit's keeper, which keeps the host's resolvers out of sight, was killed and the command is ended"
+
+// warnCapture is followed by the reason, which names the file.
+const warnCapture = "--pcap: the capture is not complete: "
 
 const warnLeftovers = "these processes of the command still run and lose their network:"
 
