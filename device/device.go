@@ -41,9 +41,10 @@ type Device struct {
 // Run is the device until ctx ends, the interface is deleted or the socket's
 // file is removed; then it returns nil.
 //
-// It has four goroutines beside the engine's: one accepts clients, one waits
-// for news of the interface, one for the end of the socket's file, and each
-// client has one. All of them sleep unless something happens.
+// It has five goroutines beside the engine's: one accepts clients, one waits
+// for news of the interface, one for news of the network, one for the end of
+// the socket's file, and each client has one. All of them sleep unless
+// something happens.
 func Run(ctx context.Context, o Options) error {
 	defer o.Socket.Close()
 	tun, err := link.NewTUN(o.TUN, DefaultMTU)
@@ -78,6 +79,13 @@ func Run(ctx context.Context, o Options) error {
 	case <-ctx.Done():
 	}
 	run(o.Socket.watch)
+	wait.Go(func() {
+		// Where the datagrams go is the kernel's business; what they are sent from
+		// is remembered until the kernel refuses it, or says that there is news.
+		if err := link.WatchNetwork(ctx, d.engine.ForgetSources); err != nil && ctx.Err() == nil {
+			d.log.Debug("changes of the host's network go unnoticed", "err", err)
+		}
+	})
 	run(func(ctx context.Context) error { return d.accept(ctx, o.Socket) })
 	if o.Ready != nil && ctx.Err() == nil {
 		o.Ready()

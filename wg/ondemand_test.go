@@ -79,3 +79,23 @@ func TestOnDemandInitiationsAreFiveSecondsApart(t *testing.T) {
 		t.Errorf("%d initiations in 16 s, want 3 or 4", n)
 	}
 }
+
+// wg_packet_send_keepalive stages the keepalive of a peer that has no endpoint
+// yet, and set_peer sends what is staged: whichever is told first, keepalives
+// begin when both are.
+func TestOnDemandPersistentKeepaliveBeginsWithTheEndpoint(t *testing.T) {
+	w, a, _, ofB := newQuietPair(t)
+	at := ofB.Endpoint
+	ofB.Endpoint, ofB.Keepalive = Endpoint{}, time.Second
+	a.peers(ofB)
+	w.run(time.Minute)
+	if len(w.log) > 0 {
+		t.Fatalf("without an endpoint there is%s", describe(w.log))
+	}
+	ofB.Endpoint = at
+	a.peers(ofB)
+	w.run(3500 * time.Millisecond)
+	if n := len(a.sent(typeData)); n != 4 || len(a.sent(typeInitiation)) != 1 {
+		t.Fatalf("want an initiation and four keepalives, got%s", describe(w.log))
+	}
+}

@@ -125,7 +125,8 @@ func (c *core) configure(now Instant, p *peer, cfg *Peer, connect bool, out *out
 		}
 		if connect && p.reachable() {
 			c.askAddresses(p, out)
-			if c.eager(p) {
+			// A keepalive that had nowhere to go has it now.
+			if c.eager(p) || t.interval > 0 && p.current.Load() == nil {
 				t.wantHandshake(now)
 			}
 		}
