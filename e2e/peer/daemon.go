@@ -32,7 +32,8 @@ func Daemon(name string) *exec.Cmd {
 	return cmd
 }
 
-// serveSocket owns the device until it is told to end or the interface goes.
+// serveSocket owns the device until it is told to end, or the interface or
+// the socket's file goes.
 func serveSocket(name string) error {
 	term := make(chan os.Signal, 1) // one is enough to end
 	signal.Notify(term, unix.SIGTERM)
@@ -51,11 +52,13 @@ func serveSocket(name string) error {
 		return fmt.Errorf("listen for wg: %w", err)
 	}
 	defer socket.Close()
+	removed := make(chan struct{}) // closed when there is no socket any more
 	go func() {
+		defer close(removed)
 		for {
 			c, err := socket.Accept()
 			if err != nil {
-				return // closed
+				return
 			}
 			go dev.IpcHandle(c)
 		}
@@ -63,6 +66,7 @@ func serveSocket(name string) error {
 	select {
 	case <-term:
 	case <-dev.Wait():
+	case <-removed:
 	}
 	return nil
 }

@@ -12,12 +12,16 @@ type Key struct{ Private, Public string }
 
 // NewKey returns a new key pair.
 func NewKey() Key {
-	k, err := ecdh.X25519().GenerateKey(rand.Reader)
+	b := make([]byte, 32)
+	rand.Read(b)
+	b[0] &= 0xf8 // as wg genkey leaves it: RFC 7748 §5
+	b[31] = b[31]&0x7f | 0x40
+	k, err := ecdh.X25519().NewPrivateKey(b)
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
 	return Key{
-		Private: base64.StdEncoding.EncodeToString(k.Bytes()),
+		Private: base64.StdEncoding.EncodeToString(b),
 		Public:  base64.StdEncoding.EncodeToString(k.PublicKey().Bytes()),
 	}
 }
