@@ -1,0 +1,143 @@
+package selftest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The types of WireGuard's messages (§5.4).
+const (
+	initiation  = 1
+	response    = 2
+	cookieReply = 3
+	dataMessage = 4
+)
+
+// A datagram is what the wire saw of one UDP datagram that is not a fragment.
+type datagram struct {
+	at       time.Time
+	from, to netip.AddrPort
+	kind     uint32 // of WireGuard's message
+	size     int    // of UDP's payload
+	packet   int    // of the whole IP packet
+}
+
+// A wire watches one interface, both directions.
+type wire struct {
+	h    *host
+	f    *os.File
+	done chan struct{} // closed when nothing more is read
+	mu   sync.Mutex    // guards seen
+	seen []datagram
+}
+
+// watch begins to watch an interface of h, until the test ends.
+func (h *host) watch(link string) *wire {
+	h.t.Helper()
+	w := &wire{h: h, done: make(chan struct{})}
+	h.do(func() error {
+		l, err := net.InterfaceByName(link)
+		if err != nil {
+			return err
+		}
+		all := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL))
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("socket", err)
+		}
+		w.f = os.NewFile(uintptr(fd), "packets of "+link)
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
+		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: l.Index})
+	})
+	go w.read()
+	h.t.Cleanup(func() {
+		w.f.Close()
+		<-w.done
+	})
+	return w
+}
+
+func (w *wire) read() {
+	defer close(w.done)
+	buf := make([]byte, 65536)
+	for {
+		n, err := w.f.Read(buf)
+		if err != nil {
+			return
+		}
+		if d, ok := parseDatagram(buf[:n]); ok {
+			w.mu.Lock()
+			w.seen = append(w.seen, d)
+			w.mu.Unlock()
+		}
+	}
+}
+
+// parseDatagram reads an IP packet that holds all of a UDP datagram.
+func parseDatagram(b []byte) (d datagram, ok bool) {
+	d = datagram{at: time.Now(), packet: len(b)}
+	var from, to netip.Addr
+	switch {
+	case len(b) >= 28 && b[0]>>4 == 4 && b[9] == unix.IPPROTO_UDP && binary.BigEndian.Uint16(b[6:])&0x3fff == 0:
+		from, to = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+		b = b[int(b[0]&15)*4:]
+	case len(b) >= 48 && b[0]>>4 == 6 && b[6] == unix.IPPROTO_UDP:
+		from, to = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
+		b = b[40:]
+	default:
+		return d, false
+	}
+	if len(b) < 12 {
+		return d, false
+	}
+	d.from = netip.AddrPortFrom(from, binary.BigEndian.Uint16(b))
+	d.to = netip.AddrPortFrom(to, binary.BigEndian.Uint16(b[2:]))
+	d.size = len(b) - 8
+	d.kind = binary.LittleEndian.Uint32(b[8:])
+	return d, true
+}
+
+// filter returns what the wire saw so far and is accepted, in order.
+func (w *wire) filter(accept func(datagram) bool) (list []datagram) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range w.seen {
+		if accept(d) {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// from returns what came from that endpoint.
+func (w *wire) from(endpoint string) []datagram {
+	e := netip.MustParseAddrPort(endpoint)
+	return w.filter(func(d datagram) bool { return d.from == e })
+}
+
+// fromAddr returns what came from that address, whatever the port.
+func (w *wire) fromAddr(addr string) []datagram {
+	a := netip.MustParseAddr(addr)
+	return w.filter(func(d datagram) bool { return d.from.Addr() == a })
+}
+
+// kinds returns the messages of that kind.
+func kinds(list []datagram, kind uint32) (of []datagram) {
+	for _, d := range list {
+		if d.kind == kind {
+			of = append(of, d)
+		}
+	}
+	return of
+}
+
+func (d datagram) String() string {
+	return fmt.Sprintf("%s %v → %v type %d, %d bytes", d.at.Format("15:04:05.000"), d.from, d.to, d.kind, d.size)
+}
