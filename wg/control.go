@@ -102,7 +102,7 @@ func (c *core) handleInitiation(now Instant, id *identity, msg []byte, way *pack
 	p.jar.addMACs(now, m[:], p.key)
 	copy(out.datagram(responseLen, way), m[:])
 	s := newSession(now, &send, &recv, index, r.sender, false)
-	s.met = p.handshake != nil && !p.handshake.late(now)
+	s.met = p.meets(now)
 	c.installResponded(p, s)
 	t := &p.timers
 	t.lastSent = now

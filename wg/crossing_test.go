@@ -87,3 +87,32 @@ func TestAPeerThatRestartedAfterAnsweringIsFollowed(t *testing.T) {
 		}
 	}
 }
+
+// The same on a network that lets datagrams overtake each other: an initiation
+// may come after the response that its sender made later.
+func TestInitiationsThatCrossAndAreOvertakenAgreeOnOneSession(t *testing.T) {
+	for seed := range uint64(200) {
+		w := newWorld(t, seed)
+		w.Weather.Delay, w.Weather.Jitter = 20*time.Millisecond, 60*time.Millisecond
+		a, b := w.add(outsideA), w.add(outsideB)
+		ofA, ofB := w.pairConfig(a, b)
+		ofA.Endpoint = endpointAt(a.Addr())
+		a.core.setPeers(w.now, []Peer{ofB}, false, a.out)
+		b.core.setPeers(w.now, []Peer{ofA}, false, b.out)
+		a.send(toB(60))
+		w.run(time.Duration(seed%5) * 10 * time.Millisecond)
+		b.send(toA(60))
+		w.run(4 * time.Second)
+		a.send(toB(61))
+		b.send(toA(61))
+		w.run(time.Second)
+		mine, yours := a.peer().current.Load(), b.peer().current.Load()
+		if mine.local != yours.remote || mine.remote != yours.local {
+			t.Errorf("seed %d: one sends in %08x→%08x, the other in %08x→%08x",
+				seed, mine.local, mine.remote, yours.local, yours.remote)
+		}
+		if len(a.got) != 2 || len(b.got) != 2 {
+			t.Errorf("seed %d: %d and %d packets of 2 came", seed, len(a.got), len(b.got))
+		}
+	}
+}

@@ -8,6 +8,10 @@ func (c *core) installInitiated(p *peer, s *session) {
 	c.index.bind(s.local, p, s)
 	old := p.current.Load()
 	switch {
+	case crossed(old, s) && !p.mayStay(s): // the peer has confirmed old already
+		c.forget(p.previous)
+		p.previous = s
+		return
 	case crossed(p.upcoming, s) && !p.mayStay(s): // until the peer confirms upcoming
 		c.forget(p.previous)
 		p.previous = old
@@ -23,16 +27,27 @@ func (c *core) installInitiated(p *peer, s *session) {
 }
 
 // crossed reports whether both sides initiated at once, and s and o are what
-// came of it: the initiation that one of them answers met one of ours. (If it
-// did not, the peer may have been started anew after it had answered ours, and
-// knows only the later of the two.) Linux does not know that case: it has one state for both roles,
-// so that two initiations that cross end each other, and both sides wait for
-// the next. With both handshakes good, each side could take another session for
+// came of it: the initiation that one of them answers met one of ours. Linux
+// does not know that case: it has one state for both roles, so that two
+// initiations that cross end each other, and both sides wait for the next. With
+// both handshakes good, each side could take another session for
 // the current one: at the next handshake each would then forget the one that
 // the other still sends in. So both agree on one.
 func crossed(s, o *session) bool {
 	return s != nil && o != nil && s.initiator != o.initiator && (s.met || o.met) &&
 		s.created.since(o.created) < rekeyTimeout && o.created.since(s.created) < rekeyTimeout
+}
+
+// meets reports whether an initiation that comes now may have been sent before
+// the peer had ours: ours is in flight, or it was answered less than a round
+// trip ago, and the answer overtook the peer's. Later than that the peer was
+// started anew after it had answered, and knows nothing of our session.
+func (p *peer) meets(now Instant) bool {
+	if p.handshake != nil {
+		return !p.handshake.late(now)
+	}
+	s := p.current.Load()
+	return s != nil && s.initiator && s.created.since(now) < p.rtt
 }
 
 // mayStay reports whether s is the one of two crossed sessions that both sides

@@ -14,7 +14,7 @@ type session struct {
 	remote     uint32 // the index that messages to the peer carry
 	created    Instant
 	initiator  bool // we sent the initiation
-	met        bool // we responded while an initiation of ours was in flight
+	met        bool // we responded to an initiation that met one of ours
 
 	sent   atomic.Uint64 // the next counter to send with
 	refs   atomic.Int32  // users, the owner included; at 0 the keys are gone
