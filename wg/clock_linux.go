@@ -18,6 +18,9 @@ type bootClock struct {
 	timer *os.File // timerfd(CLOCK_BOOTTIME), read through the netpoller
 	sleep *os.File // timerfd(CLOCK_REALTIME) that is never due, or nil
 
+	asleep func() Instant         // how long the machine has been asleep since it was started
+	cancel func(fd uintptr) error // arms sleep for the next jump
+
 	mu sync.Mutex // guards fd
 	fd int        // of timer; -1 after close
 }
@@ -28,10 +31,10 @@ func newClock() clock {
 	if err != nil {
 		return newGoClock()
 	}
-	c := &bootClock{fd: fd, timer: os.NewFile(uintptr(fd), "timerfd")}
+	c := &bootClock{fd: fd, timer: os.NewFile(uintptr(fd), "timerfd"), asleep: timeAsleep, cancel: armCancel}
 	if fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err == nil {
 		c.sleep = os.NewFile(uintptr(fd), "timerfd")
-		if armCancel(fd) != nil {
+		if armCancel(uintptr(fd)) != nil {
 			c.sleep.Close()
 			c.sleep = nil
 		}
@@ -68,10 +71,13 @@ func (c *bootClock) wait() bool {
 // armCancel arms fd for the end of time, so that what it reports is only that
 // the time of day jumped. The kernel counts waking up as such a jump
 // (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET; fs/timerfd.c, timerfd_resume).
-func armCancel(fd int) error {
+func armCancel(fd uintptr) error {
 	spec := unix.ItimerSpec{Value: unix.Timespec{Sec: math.MaxInt32}}
-	return unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &spec, nil)
+	return unix.TimerfdSettime(int(fd), unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &spec, nil)
 }
+
+// timeAsleep returns by how much CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC.
+func timeAsleep() Instant { return readClock(unix.CLOCK_BOOTTIME) - readClock(unix.CLOCK_MONOTONIC) }
 
 // watchSleep needs no polling: it waits for the time of day to jump and looks
 // whether CLOCK_BOOTTIME has run ahead of CLOCK_MONOTONIC.
@@ -79,8 +85,7 @@ func (c *bootClock) watchSleep(slept func()) {
 	if c.sleep == nil {
 		return
 	}
-	asleep := func() Instant { return readClock(unix.CLOCK_BOOTTIME) - readClock(unix.CLOCK_MONOTONIC) }
-	before := asleep()
+	before := c.asleep()
 	var expirations [8]byte
 	for {
 		_, err := c.sleep.Read(expirations[:])
@@ -92,10 +97,10 @@ func (c *bootClock) watchSleep(slept func()) {
 			return
 		}
 		var armed error
-		if err := raw.Control(func(fd uintptr) { armed = armCancel(int(fd)) }); err != nil || armed != nil {
+		if err := raw.Control(func(fd uintptr) { armed = c.cancel(fd) }); err != nil || armed != nil {
 			return
 		}
-		if now := asleep(); now-before > Instant(time.Second) {
+		if now := c.asleep(); now-before > Instant(time.Second) {
 			before = now
 			slept()
 		}
