@@ -203,7 +203,7 @@ func TestDeviceTakesEveryChangeLive(t *testing.T) {
 		p.sh(t, p.b, pingA)
 	})
 	t.Run("port in use", func(t *testing.T) {
-		_, stderr, code := p.run(t, p.a, "wg show wga dump > before; exec 3<>/dev/udp/127.0.0.1/9; python3 -c 'import socket,os,subprocess,sys; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind((\"\",1002)); sys.exit(subprocess.call([\"wg\",\"set\",\"wga\",\"listen-port\",\"1002\",\"fwmark\",\"7\"]))'")
+		_, stderr, code := p.run(t, p.a, "python3 -c 'import socket,os,subprocess,sys; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind((\"\",1002)); sys.exit(subprocess.call([\"wg\",\"set\",\"wga\",\"listen-port\",\"1002\",\"fwmark\",\"7\"]))'")
 		if code == 0 || !strings.Contains(stderr, "Address already in use") {
 			t.Errorf("got status %d, %q, want EADDRINUSE", code, stderr)
 		}
@@ -249,7 +249,7 @@ func TestDeviceTakesEveryChangeLive(t *testing.T) {
 		if _, _, code := p.run(t, p.a, "ping -c 1 -W 1 10.99.0.2"); code == 0 {
 			t.Error("a removed peer answers")
 		}
-		psk := p.sh(t, p.b, fmt.Sprintf("wg show wgb preshared-keys | grep ^$(wg show wga public-key) | cut -f2"))
+		psk := p.sh(t, p.b, "wg show wgb preshared-keys | grep ^$(wg show wga public-key) | cut -f2")
 		p.sh(t, p.a, fmt.Sprintf("wg set wga peer %s preshared-key <(echo %s) allowed-ips 10.99.0.2/32,fd99::2/128 endpoint [fd88::2]:2000", b.Public, psk))
 		p.eventually(t, p.a, pingB)
 	})
@@ -278,7 +278,7 @@ func TestDeviceMovesAllowedIPsBetweenPeers(t *testing.T) {
 	want("(none)", "10.2.0.0/16 ::/0")
 
 	// The prefix that takes one away is newer than most wg(8).
-	p.sh(t, p.a, fmt.Sprintf(`exec 3<>/dev/null; python3 - <<'EOF'
+	p.sh(t, p.a, fmt.Sprintf(`python3 - <<'EOF'
 import socket, base64
 s = socket.socket(socket.AF_UNIX); s.connect("%s")
 s.sendall(b"set=1\npublic_key=" + base64.b64decode("%s").hex().encode() + b"\nallowed_ip=-10.2.0.0/16\nallowed_ip=-10.9.0.0/16\n\n")
@@ -436,6 +436,43 @@ func TestDeviceGoesToTheBackground(t *testing.T) {
 		}
 		p.sh(t, p.a, "! ip link show wga 2>/dev/null")
 	}
+}
+
+// A supervisor may make the interface and the socket, as for wireguard-go.
+func TestDeviceTakesDescriptorsFromItsEnvironment(t *testing.T) {
+	p := enterPair(t)
+	script := filepath.Join(p.Dir, "supervisor.py")
+	t.Cleanup(func() { os.Remove(script) })
+	text := `
+import fcntl, os, socket, struct, sys
+tun = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(tun, 0x400454ca, struct.pack("16sH22x", b"wga", 0x0001 | 0x1000 | 0x4000))  # TUN, no PI, virtio
+os.makedirs("/var/run/wireguard", exist_ok=True)
+s = socket.socket(socket.AF_UNIX); s.bind("` + socketPath("wga") + `"); s.listen()
+os.set_inheritable(tun, True); os.set_inheritable(s.fileno(), True)
+os.environ.update(WG_TUN_FD=str(tun), WG_UAPI_FD=str(s.fileno()), WG_PROCESS_FOREGROUND="1")
+os.execv(sys.argv[1], ["adit", "device", "ignored"])
+`
+	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("python3", script, p.adit)
+	p.foreground(t, p.a, "wga", cmd)
+	p.sh(t, p.a, "ip link set wga mtu 1300 up; wg set wga listen-port 1000; [[ $(wg show wga listen-port) == 1000 ]]")
+	p.end(t, cmd, syscall.SIGTERM)
+	p.wantNoSocket(t, "wga")
+}
+
+// No timer of the device's ticks. A thread that runs is switched to: a device
+// that looked every second would be at least three times in three seconds.
+func TestIdleDeviceDoesNotWakeUp(t *testing.T) {
+	p := enterPair(t)
+	cmd := p.device(t, p.a, "wga")
+	p.sh(t, p.a, "wg set wga private-key <(wg genkey) peer "+peer.NewKey().Public+" endpoint 10.88.0.2:9; ip link set wga up")
+	// What follows the beginning: routes, and the runtime's own housekeeping.
+	p.eventually(t, p.a, fmt.Sprintf(`
+		woken() { cat /proc/%d/task/*/status | awk '/^voluntary/ { n += $2 } END { print n }'; }
+		before=$(woken); sleep 3; after=$(woken); echo "$before $after" >&2; (( after - before < 3 ))`, cmd.Process.Pid))
 }
 
 func TestDeviceIsRefusedToUsers(t *testing.T) {
