@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,7 +27,41 @@ type Tap struct {
 
 // Open starts to keep the packets of an interface in the network namespace of
 // the calling thread.
-func Open(name string) (*Tap, error) {
+func Open(name string) (*Tap, error) { return open(name, nil) }
+
+// OpenInitiations keeps those alone that are as long as an initiation, for
+// captures that go on for hours.
+func OpenInitiations(name string) (*Tap, error) { return open(name, initiations) }
+
+// initiations accepts IPv4 and IPv6 datagrams with a payload of 148 bytes: total
+// length, or payload length, of the IP header.
+var initiations = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 0, Size: 1},
+	bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6, SkipTrue: 2},
+	bpf.LoadAbsolute{Off: 2, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 20 + 8 + InitiationLen, SkipTrue: 2, SkipFalse: 3},
+	bpf.LoadAbsolute{Off: 4, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 8 + InitiationLen, SkipTrue: 1},
+	bpf.RetConstant{Val: 1 << 17},
+	bpf.RetConstant{Val: 0},
+}
+
+// attach lets a socket hear what prog accepts.
+func attach(fd int, prog []bpf.Instruction) error {
+	raw, err := bpf.Assemble(prog)
+	if err != nil {
+		return err
+	}
+	filter := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	f := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	return os.NewSyscallError("attach filter", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &f))
+}
+
+func open(name string, filter []bpf.Instruction) (*Tap, error) {
 	link, err := net.InterfaceByName(name)
 	if err != nil {
 		return nil, err
@@ -42,6 +77,9 @@ func Open(name string) (*Tap, error) {
 	}
 	if err == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	}
+	if err == nil && filter != nil {
+		err = attach(fd, filter)
 	}
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: link.Index})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"adit/e2e/lab"
+	"adit/e2e/suite"
 	"adit/e2e/tap"
 
 	"github.com/vishvananda/netlink"
@@ -63,11 +64,11 @@ func listenToRun(t *testing.T, endpoint netip.AddrPort, mtu int) *listening {
 	p := w.run(t, conf, "sh", "-c", script, probe, lab.ServiceV4.String(), lab.ServiceV6.String(),
 		netip.AddrPortFrom(lab.ServiceV4, 7).String())
 	for range 2 {
-		if got := p.line(deadline); got != "mixed" {
+		if got := p.Line(suite.Deadline); got != "mixed" {
 			t.Fatalf("the probe said %q", got)
 		}
 	}
-	p.wantEnd(deadline)
+	p.WantEnd(suite.Deadline)
 	left := untilEnded(t, "timeout 2 ")
 	t.Logf("a program that was left behind went on for %v", left.Round(time.Millisecond))
 	return &listening{t, withoutFarewell(stop(t, ear), endpoint), endpoint, mtu}
@@ -95,14 +96,14 @@ func withoutFarewell(packets []tap.Packet, endpoint netip.AddrPort) (rest []tap.
 func untilEnded(t *testing.T, words string) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	for ; time.Since(begin) < deadline; time.Sleep(20 * time.Millisecond) {
+	for ; time.Since(begin) < suite.Deadline; time.Sleep(20 * time.Millisecond) {
 		if !slices.ContainsFunc(lab.Descendants(unix.Getpid()), func(p lab.Process) bool {
 			return p.State != 'Z' && strings.Contains(p.Command, words)
 		}) {
 			return time.Since(begin)
 		}
 	}
-	t.Fatalf("%q has not ended within %v", words, deadline)
+	t.Fatalf("%q has not ended within %v", words, suite.Deadline)
 	return 0
 }
 
@@ -271,10 +272,10 @@ func TestEavesdropperHearsAProgramWithoutAdit(t *testing.T) {
 	}
 	for _, a := range []netip.Addr{lab.ServiceV4, lab.ServiceV6} {
 		p := w.start(t, w.Client, probe, "mix", a.String(), a.String())
-		if got := p.line(deadline); got != "mixed" {
+		if got := p.Line(suite.Deadline); got != "mixed" {
 			t.Fatalf("the probe said %q", got)
 		}
-		p.wantEnd(deadline)
+		p.WantEnd(suite.Deadline)
 	}
 	packets := stop(t, ear)
 	got := found(packets)

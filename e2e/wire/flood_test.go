@@ -10,6 +10,7 @@ import (
 
 	"adit/e2e/flood"
 	"adit/e2e/lab"
+	"adit/e2e/suite"
 	"adit/e2e/tap"
 )
 
@@ -73,7 +74,7 @@ func (r *running) end() int {
 // untilCookies waits until the responder has asked for cookies.
 func untilCookies(t *testing.T, ear *tap.Tap) {
 	t.Helper()
-	for end, seen := time.Now().Add(deadline), 0; time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end, seen := time.Now().Add(suite.Deadline), 0; time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		packets := ear.Packets()
 		for _, p := range packets[seen:] {
 			if m, ok := p.Message(); ok && m.Type == tap.Cookie {
@@ -82,7 +83,7 @@ func untilCookies(t *testing.T, ear *tap.Tap) {
 		}
 		seen = len(packets)
 	}
-	t.Fatalf("no cookie within %v: the flood is no flood", deadline)
+	t.Fatalf("no cookie within %v: the flood is no flood", suite.Deadline)
 }
 
 // honest returns the messages of all but the flood's sockets.
@@ -183,10 +184,10 @@ func TestClientGetsIntoAFloodedWireguardGo(t *testing.T) {
 				Message: flood.Initiations(w.server.Public), Rate: floodRate, For: 30 * time.Second})
 			untilCookies(t, ear)
 			p := w.run(t, w.conf(t, a.endpoint, ""), probe, "tcp", netip.AddrPortFrom(lab.ServiceV4, 7).String())
-			if got := p.line(deadline); got != "hello" {
+			if got := p.Line(suite.Deadline); got != "hello" {
 				t.Errorf("got %q through the tunnel, want hello", got)
 			}
-			p.wantEnd(deadline)
+			p.WantEnd(suite.Deadline)
 			f.end()
 			f.Close()
 			wantIn(t, honest(stop(t, ear), f))
@@ -197,8 +198,19 @@ func TestClientGetsIntoAFloodedWireguardGo(t *testing.T) {
 func TestWireguardGoGetsIntoAFloodedServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s := w.aditServer(t)
-	pid := s.cmd.Process.Pid
+	wantInto(t, w, w.aditServer(t).PID(), lab.ElsewhereV4)
+}
+
+func TestWireguardGoGetsIntoAFloodedDevice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	wantInto(t, w, w.aditDeviceServer(t).PID(), lab.ServiceV4)
+}
+
+// wantInto floods a process of ours that is the responder, and lets wireguard-go
+// in. far is the echo service behind it.
+func wantInto(t *testing.T, w *world, pid int, far netip.Addr) {
+	t.Helper()
 	for _, a := range attacks() {
 		t.Run(a.name, func(t *testing.T) {
 			ear := w.listen(t)
@@ -207,9 +219,9 @@ func TestWireguardGoGetsIntoAFloodedServer(t *testing.T) {
 				Message: flood.Initiations(w.server.Public), Rate: floodRate, For: 30 * time.Second})
 			untilCookies(t, ear)
 			w.wireguardClient(t, a.endpoint)
-			p := w.start(t, w.Client, probe, "pace", netip.AddrPortFrom(lab.ElsewhereV4, 7).String(), "20ms", "1s")
-			t.Logf("echoes: %s", p.line(deadline))
-			p.wantEnd(deadline)
+			p := w.start(t, w.Client, probe, "pace", netip.AddrPortFrom(far, 7).String(), "20ms", "1s")
+			t.Logf("echoes: %s", p.Line(suite.Deadline))
+			p.WantEnd(suite.Deadline)
 			n := f.end()
 			f.Close()
 			wantBounded(t, pid, n, rss, cpu, time.Since(began))

@@ -9,44 +9,47 @@ import (
 
 	"adit/e2e/flood"
 	"adit/e2e/lab"
+	"adit/e2e/suite"
 	"adit/e2e/tap"
+
+	"golang.org/x/sys/unix"
 )
 
 // A flooded is a tunnel that is up, and which of its ends will be flooded.
 type flooded struct {
 	name   string
-	ours   bool // the server is adit serve, and the client wireguard-go; else the other way round
-	client bool // the client is flooded, not the server
+	server func(*world, *testing.T) *suite.Program // nil: wireguard-go, and the client is adit run; else wireguard-go is the client
+	far    netip.Addr                              // the echo service behind it
+	client bool                                    // the client is flooded, not the server
 }
 
 var tunnels = []flooded{
-	{name: "the server is adit", ours: true},
-	{name: "the server is wireguard-go"},
-	{name: "the client is adit", client: true},
+	{name: "adit serve", server: (*world).aditServer, far: lab.ElsewhereV4},
+	{name: "adit device", server: (*world).aditDeviceServer, far: lab.ServiceV4},
+	{name: "wireguard-go with adit run", far: lab.ServiceV4},
+	{name: "adit run", far: lab.ServiceV4, client: true},
 }
 
 // start brings the tunnel up, with echoes that go on while it is flooded, and
 // returns them and what is needed to flood it: from where, to where, which key.
-func (c flooded) start(t *testing.T, w *world, ear *tap.Tap) (echoes *program, f flood.Flood, pid int) {
+func (c flooded) start(t *testing.T, w *world, ear *tap.Tap) (echoes *suite.Program, f flood.Flood, pid int) {
 	t.Helper()
-	argv := func(far netip.Addr) []string {
-		return []string{probe, "pace", netip.AddrPortFrom(far, 7).String(), "20ms", "500ms", "0s", "4s"}
-	}
-	if c.ours {
-		pid = w.aditServer(t).cmd.Process.Pid
+	argv := []string{probe, "pace", netip.AddrPortFrom(c.far, 7).String(), "20ms", "500ms", "0s", "4s"}
+	if c.server != nil {
+		pid = c.server(w, t).PID()
 		w.wireguardClient(t, endpointV4)
-		echoes = w.start(t, w.Client, argv(lab.ElsewhereV4)...)
+		echoes = w.start(t, w.Client, argv...)
 	} else {
 		w.wireguardServer(t)
-		echoes = w.run(t, w.conf(t, endpointV4, ""), argv(lab.ServiceV4)...)
+		echoes = w.run(t, w.conf(t, endpointV4, ""), argv...)
 	}
-	if line := echoes.line(deadline); wantEchoes(t, line, 10) {
+	if line := echoes.Line(suite.Deadline); wantEchoes(t, line, 10) {
 		t.Logf("before: %s", line)
 	}
 	f = flood.Flood{From: flood.Ports(lab.HostV4.Addr(), 200), To: endpointV4, Rate: floodRate, For: 4 * time.Second}
 	if c.client {
 		f.From, f.To = flood.Ports(lab.ServerV4.Addr(), 200), addressOf(t, ear)
-		pid = engineOf(t, echoes.cmd.Process.Pid)
+		pid = engineOf(t, echoes.PID())
 	}
 	return echoes, f, pid
 }
@@ -113,7 +116,7 @@ func TestTunnelThatIsUpSurvivesAFlood(t *testing.T) {
 }
 
 // survive floods the tunnel and wants the echoes to go on as if nothing was.
-func (c flooded) survive(t *testing.T, w *world, ear *tap.Tap, echoes *program, f flood.Flood, pid int) ([]tap.Packet, *running) {
+func (c flooded) survive(t *testing.T, w *world, ear *tap.Tap, echoes *suite.Program, f flood.Flood, pid int) ([]tap.Packet, *running) {
 	t.Helper()
 	from := w.Client
 	if c.client {
@@ -121,7 +124,7 @@ func (c flooded) survive(t *testing.T, w *world, ear *tap.Tap, echoes *program, 
 	}
 	rss, cpu, began := lab.RSS(pid), lab.CPU(pid), time.Now()
 	r := w.flood(t, from, f)
-	line := echoes.line(deadline)
+	line := echoes.Line(suite.Deadline)
 	n := r.end()
 	r.Close()
 	if wantEchoes(t, line, 100) {
@@ -130,7 +133,7 @@ func (c flooded) survive(t *testing.T, w *world, ear *tap.Tap, echoes *program, 
 	if pid != 0 {
 		wantBounded(t, pid, n, rss, cpu, time.Since(began))
 	}
-	echoes.wantEnd(deadline)
+	echoes.WantEnd(suite.Deadline)
 	return stop(t, ear), r
 }
 
@@ -138,7 +141,7 @@ func (c flooded) survive(t *testing.T, w *world, ear *tap.Tap, echoes *program, 
 func TestWhoDoesNotKnowTheKeyIsAnsweredWithSilence(t *testing.T) {
 	t.Parallel()
 	for _, c := range tunnels {
-		if !c.ours && !c.client {
+		if c.server == nil && !c.client {
 			continue // wireguard-go is not under test
 		}
 		t.Run(c.name, func(t *testing.T) {
@@ -156,21 +159,62 @@ func TestWhoDoesNotKnowTheKeyIsAnsweredWithSilence(t *testing.T) {
 				return somebody(random)
 			}
 			packets, r := c.survive(t, w, ear, echoes, f, pid)
-			bad, sent := r.Sources(), 0
-			for _, p := range packets {
-				if bad[p.Src] {
-					sent++
-				}
-				if bad[p.Dst] {
-					t.Fatalf("%v: want silence", p)
-				}
-				if p.Protocol != 17 {
-					t.Fatalf("%v: want nothing but UDP on the cable", p)
+			wantSilence(t, packets, r)
+		})
+	}
+}
+
+// wantSilence wants no answer at all to a flood.
+func wantSilence(t *testing.T, packets []tap.Packet, r *running) {
+	t.Helper()
+	bad, sent := r.Sources(), 0
+	for _, p := range packets {
+		if bad[p.Src] {
+			sent++
+		}
+		if bad[p.Dst] {
+			t.Fatalf("%v: want silence", p)
+		}
+		if p.Protocol != unix.IPPROTO_UDP {
+			t.Fatalf("%v: want nothing but UDP on the cable", p)
+		}
+	}
+	if sent < 1000 {
+		t.Errorf("%d datagrams of the flood on the cable, want at least 1000", sent)
+	}
+}
+
+// §5.1 and §5.4.6: who sends again what a peer has sent, from somewhere else,
+// hears nothing, and the peer does not seem to have moved there.
+func TestReplaysAreAnsweredWithSilence(t *testing.T) {
+	t.Parallel()
+	for _, c := range tunnels {
+		if c.server == nil {
+			continue // wireguard-go is not under test
+		}
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			ear := w.listen(t)
+			echoes, f, pid := c.start(t, w, ear)
+			var heard [][]byte
+			kinds := map[int]bool{}
+			for _, p := range ear.Packets() {
+				if m, ok := p.Message(); ok && p.Out {
+					heard = append(heard, p.Payload)
+					kinds[m.Type] = true
 				}
 			}
-			if sent < 1000 {
-				t.Errorf("%d datagrams of garbage on the cable, want at least 1000", sent)
+			if !kinds[tap.Initiation] || !kinds[tap.Data] {
+				t.Fatalf("heard messages of the types %v, want an initiation and data", kinds)
 			}
+			next := 0
+			f.From, f.Rate = flood.Addresses(lab.CrowdV4, 20), 500 // no load: that is answered by cookies
+			f.Message = func(*rand.Rand) []byte {
+				next++
+				return heard[next%len(heard)]
+			}
+			packets, r := c.survive(t, w, ear, echoes, f, pid)
+			wantSilence(t, packets, r)
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"adit/e2e/suite"
 	"adit/e2e/tap"
 )
 
@@ -20,7 +21,7 @@ func TestSessionsHaveNothingInCommon(t *testing.T) {
 	conf := w.conf(t, endpointV4, "")
 	ear := w.listen(t)
 	for range runs {
-		w.run(t, conf, "true").wantEnd(deadline)
+		w.run(t, conf, "true").WantEnd(suite.Deadline)
 	}
 	packets := stop(t, ear)
 	sessions, err := tap.Sessions(packets)

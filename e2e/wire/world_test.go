@@ -1,13 +1,10 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -79,6 +76,11 @@ func (w *world) serve(t *testing.T) {
 			}
 			closing(echo)
 			go services.EchoUDP(echo)
+			sink, err := net.ListenPacket("udp", netip.AddrPortFrom(a, 9).String())
+			if err != nil {
+				return err
+			}
+			closing(sink) // nobody reads it
 			dns, err := net.ListenPacket("udp", netip.AddrPortFrom(a, 53).String())
 			if err != nil {
 				return err
@@ -100,16 +102,20 @@ func (w *world) wireguardServer(t *testing.T) *peer.Peer {
 	return w.wireguard(t, w.Server, config, nil, []netip.Prefix{lab.TunnelV4, lab.TunnelV6}, lab.ServiceV4, lab.ServiceV6)
 }
 
-// wireguardClient starts wireguard-go on the client, which sends to the services
-// that are elsewhere through the tunnel.
+// wireguardClient starts wireguard-go on the client.
 func (w *world) wireguardClient(t *testing.T, endpoint netip.AddrPort) *peer.Peer {
 	t.Helper()
-	elsewhere := []netip.Prefix{
-		netip.PrefixFrom(lab.ElsewhereV4, 32), netip.PrefixFrom(lab.ElsewhereV6, 128),
-		netip.PrefixFrom(lab.ServiceV4, 32), netip.PrefixFrom(lab.ServiceV6, 128),
+	config, far := w.clientConfig(endpoint)
+	return w.wireguard(t, w.Client, config, []netip.Prefix{clientV4, clientV6}, far, clientV4.Addr(), clientV6.Addr())
+}
+
+// clientConfig returns the configuration of a client, and the services, which it
+// sends to through the tunnel.
+func (w *world) clientConfig(endpoint netip.AddrPort) (config string, far []netip.Prefix) {
+	for _, a := range []netip.Addr{lab.ElsewhereV4, lab.ElsewhereV6, lab.ServiceV4, lab.ServiceV6} {
+		far = append(far, netip.PrefixFrom(a, a.BitLen()))
 	}
-	config := peer.Device(w.client.Private, 0) + peer.Remote(w.server.Public, "", endpoint.String(), elsewhere...)
-	return w.wireguard(t, w.Client, config, []netip.Prefix{clientV4, clientV6}, elsewhere, clientV4.Addr(), clientV6.Addr())
+	return peer.Device(w.client.Private, 0) + peer.Remote(w.server.Public, "", endpoint.String(), far...), far
 }
 
 func (w *world) wireguard(t *testing.T, on *lab.Namespace, config string, addrs, routes []netip.Prefix, src ...netip.Addr) *peer.Peer {
@@ -131,12 +137,12 @@ func (w *world) wireguard(t *testing.T, on *lab.Namespace, config string, addrs,
 }
 
 // aditServer starts adit serve on the server.
-func (w *world) aditServer(t *testing.T) *program {
+func (w *world) aditServer(t *testing.T) *suite.Program {
 	t.Helper()
 	key := w.file(t, "gw.key", w.server.Private+"\n")
 	p := w.start(t, w.Server, suite.Adit(), "serve", "--listen", fmt.Sprintf(":%d", serverPort), "--private-key", key,
 		"--peer", fmt.Sprintf("%s=%v,%v", w.client.Public, clientV4.Addr(), clientV6.Addr()))
-	p.waitSaid("serving")
+	p.WaitSaid("serving")
 	return p
 }
 
@@ -182,27 +188,4 @@ func stop(t *testing.T, ear *tap.Tap) []tap.Packet {
 		t.Fatalf("the tap: %v", err)
 	}
 	return packets
-}
-
-// pingable reports whether somebody answers at addr from a machine, by TCP.
-func pingable(on *lab.Namespace, addr netip.AddrPort) error {
-	return on.Do(func() error {
-		c, err := net.DialTimeout("tcp", addr.String(), 20*time.Second)
-		if err != nil {
-			return err
-		}
-		return c.Close()
-	})
-}
-
-// exitOf returns the status of a command that has ended.
-func exitOf(err error) (code int, sig syscall.Signal) {
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
-		return 0, 0
-	}
-	if ws := exit.Sys().(syscall.WaitStatus); ws.Signaled() {
-		return -1, ws.Signal()
-	}
-	return exit.ExitCode(), 0
 }

@@ -28,7 +28,7 @@ func main() {
 	commands := map[string]func([]string) error{
 		"get": get, "hash": hash, "parallel": parallel, "udp": udp, "tcp": tcp,
 		"dial": dial, "lookup": lookup, "drip": drip, "fds": fds, "signals": signals,
-		"pace": pace, "mix": mix, "hold": hold.Enter,
+		"pace": pace, "mix": mix, "traffic": traffic, "hold": hold.Enter,
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "probe: which command?")

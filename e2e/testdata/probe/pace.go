@@ -16,12 +16,27 @@ const grace = 20 * time.Second
 // pace ADDR EVERY FOR [IDLE FOR]… sends an echo request by UDP every so often,
 // keeps still, and so on. After each stretch it waits for what is outstanding
 // and prints "sent N lost N slowest D".
+//
+// The last word of a stretch goes to port 9, where nobody answers: so the far
+// tunnel end does, with a keepalive (§6.5). After a last answer, wireguard-go of
+// 2026-05-22 now and then waits for another, and begins a handshake when none
+// comes: it arms its timer only once the datagram is sent, and the answer may
+// have been there before (device/send.go, timersDataSent).
 func pace(args []string) error {
 	c, err := net.Dial("udp", args[0])
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	host, _, err := net.SplitHostPort(args[0])
+	if err != nil {
+		return err
+	}
+	sink, err := net.Dial("udp", net.JoinHostPort(host, "9"))
+	if err != nil {
+		return err
+	}
+	defer sink.Close()
 	var spans []time.Duration
 	for _, a := range args[1:] {
 		d, err := time.ParseDuration(a)
@@ -39,6 +54,7 @@ func pace(args []string) error {
 			continue
 		}
 		p.stretch(every, d)
+		sink.Write([]byte("the last word"))
 	}
 	return nil
 }
@@ -57,12 +73,11 @@ type pacer struct {
 // stretch sends for d and says how that went.
 func (p *pacer) stretch(every, d time.Duration) {
 	sent := 0
-	tick := time.NewTicker(every)
-	for end := time.Now().Add(d); time.Now().Before(end); sent++ {
+	// Whoever was late catches up.
+	for begin := time.Now(); time.Duration(sent)*every < d; sent++ {
+		time.Sleep(time.Until(begin.Add(time.Duration(sent) * every)))
 		p.send()
-		<-tick.C
 	}
-	tick.Stop()
 	for late := time.After(grace); p.outstanding() > 0; {
 		select {
 		case <-p.back:
