@@ -7,6 +7,7 @@ MAKEFLAGS   += --no-builtin-rules
 PREFIX      ?= /usr/local
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME    ?= 20s
+SOAK        ?= 60m
 # cli's generator of man pages, which adit does not use, stays out.
 TAGS        := -tags urfave_cli_no_docs
 # adit_entry notes which signals the caller ignores, before Go's runtime starts.
@@ -19,7 +20,7 @@ UNIT         = $(shell go list $(TAGS) ./... | grep -vxE "$$(echo $(E2E:./%=adit
 GOTEST       = go test $(TAGS)
 SUMMARY      = tee bin/test.log | awk -f .ci/summary.awk
 
-.PHONY: build demo test check lint unit race fuzz bench perf cover install clean help
+.PHONY: build demo test check lint unit race fuzz bench perf cover soak install clean help
 .DEFAULT_GOAL := build
 
 build: ## bin/adit, one static file
@@ -60,6 +61,9 @@ bench: ## benchmarks, to bench/COMMIT.txt for benchstat
 
 perf: build ## CPU per GiB against wireguard-go, and the time of a run; wants iperf3
 	ADIT_E2E_BINARY=$(CURDIR)/bin/adit go run $(TAGS) ./e2e/perf
+
+soak: ## does adit grow? SOAK (60m) of everything, with the slopes
+	ADIT_SOAK=$(SOAK) $(GOTEST) -v -count=1 -timeout 0 -run TestNothingGrows ./e2e/soak
 
 cover: ## coverage of the unit tests, to bin/cover.html
 	mkdir -p bin
