@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -225,16 +226,16 @@ func (d *Device) set(c *change) error {
 // removed and added again begins anew, and one whose endpoint is set is there,
 // wherever it has roamed to.
 func detour(peers []wg.Peer, a applied, before wg.Status) (first []wg.Peer, needed bool) {
-	roamed := make(map[wg.PublicKey]bool)
+	at := make(map[wg.PublicKey]netip.AddrPort)
 	for _, ps := range before.Peers {
-		roamed[ps.PublicKey] = a.moved[ps.PublicKey]
+		at[ps.PublicKey] = ps.Endpoint
 	}
 	for _, p := range peers {
 		switch {
 		case a.renewed[p.PublicKey]:
 			needed = true
 			continue
-		case roamed[p.PublicKey]:
+		case a.moved[p.PublicKey] && at[p.PublicKey].IsValid() && endpointAt(at[p.PublicKey]) != p.Endpoint:
 			needed = true
 			p.Endpoint = wg.Endpoint{}
 		}

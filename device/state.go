@@ -181,11 +181,15 @@ func (s *state) config() []wg.Peer {
 			Keepalive: time.Duration(p.keepalive) * time.Second, Accepted: p.accepted,
 		}
 		if p.endpoint.IsValid() {
-			c.Endpoint = wg.Endpoint{Host: p.endpoint.Addr().String(), Port: p.endpoint.Port()}
+			c.Endpoint = endpointAt(p.endpoint)
 		}
 		list = append(list, c)
 	}
 	return list
+}
+
+func endpointAt(a netip.AddrPort) wg.Endpoint {
+	return wg.Endpoint{Host: a.Addr().String(), Port: a.Port()}
 }
 
 // settle takes over what the engine knows about the peers, before it is made to
