@@ -14,6 +14,7 @@
 //	watch.go      outside: capture on every interface of the host
 //	marks.go      canaries in packets
 //	table.go      verdicts
+//	trial.go      all of it on this machine, for adit leaktest
 //	c/            what needs a C library
 //
 // An attempt is aimed at this machine alone: the host's own addresses, where

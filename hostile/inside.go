@@ -54,13 +54,17 @@ func attemptMain(name, world string) {
 	os.Exit(0)
 }
 
-// Inside runs the named attempts, all but those that are alone if there are
-// none, and writes a Result in JSON to out for each, one a line. The rest of the
+// Inside runs the named attempts and, if there are none, all but those that are
+// alone. On the host itself, where nothing holds them, those alone are made that
+// are of the control. It writes a Result in JSON to out for each, one a line. The rest of the
 // run is what goes on in the caller's place: the caller's children are ours.
 func Inside(world string, names []string, out io.Writer) error {
 	var w World
 	if err := json.Unmarshal([]byte(world), &w); err != nil {
 		return fmt.Errorf("read the world: %w", err)
+	}
+	if isHosts(&w) {
+		w.Mode = "" // there is no adit around us
 	}
 	if w.Mode != "" { // else they would be those who test
 		w.Above = ancestors()
@@ -107,7 +111,10 @@ func choose(w *World, names []string) (list []*Attempt, err error) {
 		return list, nil
 	}
 	for _, a := range attempts {
-		if !a.Alone && !(a.C && w.Helper == "") {
+		switch {
+		case a.Alone, a.C && w.Helper == "":
+		case w.Mode == "" && a.Control == Nobody: // it might do harm
+		default:
 			list = append(list, a)
 		}
 	}

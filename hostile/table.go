@@ -87,6 +87,8 @@ func (r *Row) Happened() string {
 	switch {
 	case len(r.Seen) > 0:
 		return "seen: " + cmp.Or(r.Seen[0], "outside")
+	case r.Through && r.Attempt.Alone && r.Result.State == StateBroken:
+		return "by the tunnel, then no more"
 	case r.Through && (r.Result.State == StateSent || r.Result.State == StateRefused):
 		return "by the tunnel"
 	}

@@ -9,12 +9,12 @@ import (
 
 // Outliving adit, or ending it. Each has a run of its own.
 var lifeAttempts = category("life", tunnel(unix.EPERM, unix.ENETDOWN, unix.ENXIO, unix.EIO, unix.ENODEV),
+	&Attempt{Name: "daemon", Does: "a process in a session of its own that goes on when the command has ended", Alone: true, try: tryDaemon},
 	&Attempt{Name: "kill-engine", Does: "kill adit's engine, then send", Alone: true, try: tryEnd(unix.SIGKILL, 0)},
 	&Attempt{Name: "stop-engine", Does: "stop it, then send, then let it go on", Alone: true, try: tryEnd(unix.SIGSTOP, 0)},
 	&Attempt{Name: "kill-front", Does: "kill the process that the user started, then send", Alone: true, try: tryEnd(unix.SIGKILL, 1)},
 	&Attempt{Name: "kill-keeper", Does: "kill the keeper of the masks, then send and ask", Alone: true, try: tryEndKeeper(unix.SIGKILL)},
 	&Attempt{Name: "stop-keeper", Does: "stop it, then send and ask", Alone: true, try: tryEndKeeper(unix.SIGSTOP)},
-	&Attempt{Name: "daemon", Does: "a process in a session of its own that goes on when the command has ended", Alone: true, try: tryDaemon},
 )
 
 // tryEnd sends a signal to one of the processes above, then canaries for a

@@ -93,8 +93,7 @@ func tryConnected(w *World) Result {
 // A mmsghdr is struct mmsghdr (sendmmsg(2)).
 type mmsghdr struct {
 	header unix.Msghdr
-	length uint32
-	_      uint32
+	_      [2]uint32 // length, padding
 }
 
 func trySendmmsg(w *World) Result {

@@ -98,8 +98,8 @@ func (w *World) question() string { return w.canary() + "." + w.Domain + "." }
 // lonely is the port of the attempt where nobody listens.
 func (w *World) lonely() uint16 { return w.Base + uint16(w.id) }
 
-// targets are where an attempt sends: the listener on the host and, in a
-// laboratory, a far address.
+// targets are where an attempt sends: the listener on the host, and a port of its
+// own where nobody listens, in a laboratory at a far address.
 func (w *World) targets(v6 bool) (list []netip.AddrPort) {
 	host, far := w.Host4, w.Far4
 	if v6 {
@@ -107,6 +107,9 @@ func (w *World) targets(v6 bool) (list []netip.AddrPort) {
 	}
 	if host.IsValid() {
 		list = append(list, netip.AddrPortFrom(host, w.Port))
+	}
+	if !far.IsValid() {
+		far = host
 	}
 	if far.IsValid() {
 		list = append(list, netip.AddrPortFrom(far, w.lonely()))

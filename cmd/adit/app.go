@@ -24,6 +24,7 @@ type adit struct {
 	exe    func() (string, error) // path of this binary
 	launch func(context.Context, launcher.Options) (launcher.Result, error)
 	probe  func(context.Context) []launcher.ModeReport
+	trial  func(*hostile.Trial) (*hostile.Report, error)
 	ctx    context.Context
 
 	args   []string        // as typed, without the program's name
@@ -61,6 +62,7 @@ func (a *adit) app() *cli.App {
 			{Name: "shell", Usage: "run $SHELL in a tunnel of its own", Flags: runFlags(), Action: a.shell},
 			{Name: "check", Usage: "say what a configuration does", Flags: checkFlags(), Action: a.check},
 			{Name: "doctor", Usage: "say what works on this machine", Flags: doctorFlags(), Action: a.doctor},
+			{Name: "leaktest", Usage: "try to get out of the tunnel, many ways", Flags: leaktestFlags(), Action: a.leaktest},
 			{Name: "serve", Usage: "be the other end of tunnels", Flags: serveFlags(), Action: a.serve},
 			{Name: "device", Usage: "be a WireGuard interface for wg and wg-quick; for root", Flags: deviceFlags(), Action: a.device},
 			{Name: "demo", Usage: "show the main job on this machine alone", Action: a.demo},
@@ -141,7 +143,7 @@ func (a *adit) noCommand(c *cli.Context) error {
 // this version. They are refused by name, so that nobody takes them for
 // misspelt, or believes that they took effect.
 var (
-	laterCommands = words("up exec down ls proxy forward show leaktest")
+	laterCommands = words("up exec down ls proxy forward show")
 	laterOptions  = words("isolate kill-leftovers p publish expose host-port direct")
 )
 

@@ -30,6 +30,7 @@ Sends one command through a WireGuard tunnel, without root.
   run [OPTIONS] [--] CMD [ARG...]   one command in a tunnel of its own
   shell [OPTIONS]                   the same with $SHELL
   check -c FILE                     what a configuration does, keys hidden
+  leaktest -c FILE                  tries to get out of the tunnel, many ways
   doctor                            what works on this machine, and what to type
   serve --listen :PORT --peer ...   a gateway, the other end of tunnels, no root
   device NAME [-f]                  an interface for wg and wg-quick; for root
@@ -105,6 +106,26 @@ is in the way of the rest, and what to type. The exit status is 1 if none works.
   --json                    print JSON
 
 Example: adit doctor --json
+`,
+	"leaktest": `
+usage: adit leaktest -c FILE [OPTIONS] [--json]
+
+Tries to get out of the tunnel in all the ways that a program has, and to ask a
+name past it, and prints a table: what was tried, what should come of it, what
+did, and the verdict. Listeners on this machine's addresses watch and, for those
+with CAP_NET_RAW, a capture on every interface. It sends nothing beyond this
+machine but through the tunnel. The exit status is 0 if nothing leaked, 1 if
+something did, 3 if that could not be tested.
+
+  -c, --config FILE|NAME|-  wg-quick file; NAME.conf in ~/.config/adit or
+                            /etc/wireguard; - is standard input
+  --config-fd N             read it from descriptor N
+  --set interface.KEY=VALUE, --set peer[N].KEY=VALUE
+                            override one value of the file
+  --strict                  an ignored or unknown key is an error
+` + tunnelHelp + `  --json                    print JSON
+
+Example: adit leaktest -c wg0.conf
 `,
 	"serve": `
 usage: adit serve [--listen [ADDR]:PORT] [--private-key FILE]

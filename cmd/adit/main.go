@@ -24,6 +24,7 @@ func main() {
 		exe:    os.Executable,
 		launch: launcher.Run,
 		probe:  launcher.Probe,
+		trial:  (*hostile.Trial).Do,
 		ctx:    context.Background(),
 	}
 	launcher.DieLike(a.main(byName(os.Args)))

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"adit/hostile"
 	"adit/launcher"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -104,6 +105,7 @@ type call struct {
 	exe    string
 	launch func(launcher.Options) (launcher.Result, error)
 	modes  []launcher.ModeReport
+	trial  func(*hostile.Trial) (*hostile.Report, error)
 }
 
 func (c call) run(t *testing.T) (s said) {
@@ -122,6 +124,7 @@ func (c call) run(t *testing.T) (s said) {
 		getenv: func(name string) string { return c.env[name] },
 		exe:    func() (string, error) { return c.exe, nil },
 		probe:  func(context.Context) []launcher.ModeReport { return c.modes },
+		trial:  c.trial,
 		ctx:    t.Context(),
 		launch: func(_ context.Context, o launcher.Options) (launcher.Result, error) {
 			s.options = o

@@ -17,6 +17,7 @@ var contract = map[string]string{
 	"shell":          "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --as-root --stop-timeout --pcap --status-fd -v -vv -q --log-format --log-file",
 	"check":          "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout",
 	"doctor":         "-c --config --config-fd --set --strict --json",
+	"leaktest":       "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --json",
 	"serve":          "--listen --private-key --peer --new-peer --endpoint --mtu -v -vv -q --log-format --log-file",
 	"device":         "-f --foreground",
 	"demo":           "",

@@ -128,6 +128,15 @@ func (u *ui) print(text string) error {
 	return err
 }
 
+// repeat writes what another process of adit's has said on its standard error.
+func (u *ui) repeat(text string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.erase()
+	_, err := io.WriteString(u.err, text)
+	return err
+}
+
 // printable replaces what a terminal would obey.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {

@@ -133,6 +133,7 @@ var (
 	msgDeviceOther = say("device %[1]s: there is such an interface, and it is no TUN", "ip -details link show %[1]s", "another name: %[2]s")
 	msgDeviceLive  = say("device %[1]s: another process is this interface", "wg show %[1]s", "another name: %[2]s")
 	msgDevice      = say("device %[1]s")
+	msgLeaktest    = say("leaktest: the test could not be made", "adit doctor")
 	msgDemo        = say("demo", "adit doctor")
 	msgShell       = say("%[1]q is not a shell that completion knows", "adit completion bash")
 	msgNoShell     = say("completion for which shell?", "adit completion bash")
@@ -147,6 +148,9 @@ const (
 	noteNewPeer     = "to accept this peer again: %s"
 	noteWorldConfig = "%s: other users can read it: chmod 600 %s"
 )
+
+// What a wait of leaktest's is for.
+const waitLeaktest = "waiting for %s"
 
 // What the demo tells.
 const (

@@ -157,6 +157,9 @@ func TestEveryMessage(t *testing.T) {
 		{"device that is something else", call{}, deviceFailure("eth0", fmt.Errorf("create tun eth0: %w", os.NewSyscallError("TUNSETIFF", syscall.EINVAL)))},
 		{"device whose socket is in use", call{}, deviceFailure("wg0", fmt.Errorf("/var/run/wireguard/wg0.sock: %w", syscall.EADDRINUSE))},
 		{"device fails", call{}, deviceFailure("wg0", errors.New("out of memory"))},
+		{"leaktest", call{}, untested(errors.New("listen tcp 10.0.0.1:20000: operation not permitted"))},
+		{"leaktest without a configuration", run("leaktest"), nil},
+		{"leaktest of a configuration that was meant", run("leaktest wg0.conf"), nil},
 		{"demo", call{}, msgDemo.because(errors.New("listen tcp 127.0.0.1:0: operation not permitted"))},
 
 		{"pubkey of junk", call{args: []string{"pubkey"}, stdin: "junk"}, nil},

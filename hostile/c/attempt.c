@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static char *canary, *name;
@@ -126,9 +127,12 @@ static void race(void)
 	pthread_t t;
 	if (pthread_create(&t, NULL, opener, NULL))
 		return;
-	for (int n = 0; n < 2000; n++)
+	/* Until it has hit several times. */
+	time_t end = time(NULL) + 5;
+	for (int hits = 0; hits < 20 && time(NULL) < end; )
 		for (int i = 0; i < targets; i++)
-			sendto(at, canary, strlen(canary), 0, (struct sockaddr *)&to[i], sizeof to[i]);
+			if (sendto(at, canary, strlen(canary), 0, (struct sockaddr *)&to[i], sizeof to[i]) > 0)
+				hits++;
 	stop = 1;
 	pthread_join(t, NULL);
 }

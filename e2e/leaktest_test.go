@@ -1,0 +1,121 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"adit/e2e/lab"
+	"adit/e2e/oracle"
+	"adit/hostile"
+)
+
+// leaktest returns adit leaktest of whoever runs the list.
+func (w *world) leaktest(t *testing.T, s surrounding, args ...string) *exec.Cmd {
+	t.Helper()
+	return s.command(t, w, append([]string{w.adit, "leaktest"}, args...)...)
+}
+
+// All is well here, and adit leaktest says so: as whoever it is run by, and
+// without a packet that leaves the host but by the tunnel.
+func TestLeaktestFindsNoLeak(t *testing.T) {
+	eachSurrounding(t, func(t *testing.T, w *world, s surrounding) {
+		file := conf{}.write(t, w)
+		o, err := oracle.Watch(endpoints)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := do(t, w.leaktest(t, s, "-c", file))
+		report, err := o.Stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.code != 0 || r.stderr != "" || strings.Contains(r.stdout, "\notherwise: ") {
+			t.Errorf("status %d, want 0\n%s\n%s", r.code, r.stdout, r.stderr)
+		}
+		for _, l := range report.Leaks {
+			// What is open on purpose goes from the host to the host.
+			if !strings.HasPrefix(l, "lo ") {
+				t.Errorf("a packet that is not the tunnel's: %s", l)
+			}
+		}
+		lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
+		t.Log(lines[len(lines)-2])
+		t.Log(lines[len(lines)-1])
+		captured := strings.Contains(r.stdout, "a capture on every interface of the host")
+		if captured != (s.who != hostile.User) {
+			t.Errorf("captured %v: %s", captured, lines[len(lines)-2])
+		}
+		w.untilAlone(t)
+	})
+}
+
+func TestLeaktestTakesTheConfigurationFromStandardInput(t *testing.T) {
+	w := enter(t)
+	cmd := w.plain(w.adit, "leaktest", "-c", "-", "--json")
+	cmd.Stdin = strings.NewReader(conf{}.text(w))
+	r := do(t, cmd)
+	var got struct {
+		Counts   map[string]int
+		Attempts []struct{ Name, Verdict string }
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &got); err != nil || r.code != 0 {
+		t.Fatalf("status %d, %v\n%s\n%s", r.code, err, r.stdout, r.stderr)
+	}
+	if len(got.Attempts) < 150 || got.Counts["open"] != 3 || got.Counts["leaked"] != 0 {
+		t.Errorf("got %v of %d attempts", got.Counts, len(got.Attempts))
+	}
+	w.untilAlone(t)
+}
+
+// A tunnel that cannot be used is no tunnel that holds.
+func TestLeaktestDoesNotPassWhatItCannotTest(t *testing.T) {
+	w := enter(t)
+	w.killPeer(t)
+	file := conf{}.write(t, w)
+	r := do(t, w.plain(w.adit, "leaktest", "-c", file, "--wait-timeout", "1s"))
+	if r.code != 3 || r.stdout != "" || !strings.HasPrefix(r.stderr, "adit: error: ") {
+		t.Errorf("got status %d and %q, want 3 and an error\n%s", r.code, r.stdout, r.stderr)
+	}
+	r = do(t, w.plain(w.adit, "leaktest", "-c", w.file(t, "bad.conf", "junk", 0o600)))
+	if r.code != 3 || r.stdout != "" || !strings.HasPrefix(r.stderr, "adit: error: ") {
+		t.Errorf("a bad configuration: got status %d and %q, want 3 and an error\n%s", r.code, r.stdout, r.stderr)
+	}
+}
+
+// The same without adit around it: the watch must see a leak, with a capture and
+// by the listeners alone.
+func TestLeaktestSeesLeaks(t *testing.T) {
+	w := enter(t)
+	if err := os.Chmod(w.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	trial := hostile.Trial{Mode: "namespace", Exe: w.adit}
+	r, err := trial.Do()
+	if err != nil || r.Failed != "" {
+		t.Fatalf("%v %v", err, r)
+	}
+	leaked := hostile.Count(r.Rows, hostile.Leaked)
+	t.Logf("%d of %d attempts leaked without adit, captured: %v", leaked, len(r.Rows), r.NoEyes == nil)
+	if leaked < 25 {
+		t.Errorf("%d attempts leaked without adit, want at least 25", leaked)
+	}
+	byListener := 0
+	for _, row := range r.Rows {
+		for _, where := range row.Seen {
+			if strings.Contains(where, lab.HostV4.Addr().String()) || strings.Contains(where, lab.HostV6.Addr().String()) {
+				byListener++
+				break
+			}
+		}
+		if row.Verdict == hostile.Leaked && row.Attempt.Control == hostile.Nobody {
+			t.Errorf("%s leaked, and is not of the control", row.Attempt.Name)
+		}
+	}
+	if byListener < 25 {
+		t.Errorf("the listeners have seen %d attempts, want at least 25", byListener)
+	}
+	untilQuiet(t)
+}

@@ -1,0 +1,215 @@
+package hostile
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Trial is the whole list on this machine: the watch outside, and inside what
+// Run leads to.
+type Trial struct {
+	Mode string // what is expected is this mode's
+	Exe  string // this program; "" is /proc/self/exe
+	// Run are the words by which this program runs a command in the tunnel, its
+	// options last. Without any the attempts are made here, without adit, those of
+	// the control alone: only to see them leak.
+	Run []string
+	// Config, if there is one, is given to Run by a descriptor (--config-fd).
+	Config  []byte
+	HostDNS bool         // the user wants the host's resolver to be asked
+	Started func(string) // is told what goes on
+}
+
+// A Report is what came of a trial.
+type Report struct {
+	Rows   []Row
+	World  World
+	NoEyes error // why no packets were captured; nil: they were
+	Lost   int   // packets that the capture had no room for
+	// Failed are the words of a run that made no attempt at all.
+	Failed string
+}
+
+// Do runs the list. An error is of the watch outside; a run that failed is in the
+// report.
+func (t *Trial) Do() (*Report, error) {
+	dir, err := os.MkdirTemp("", "adit-leaktest-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	w := World{Mode: t.Mode}
+	t.look(&w)
+	h, err := Watch(w, dir, t.self)
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{World: h.World}
+	results, through := t.all(h, dir, r)
+	seen := h.Close()
+	_, r.NoEyes = h.Captures()
+	r.Lost = h.Lost()
+	if r.Failed != "" {
+		return r, nil
+	}
+	var list []*Attempt
+	for _, a := range attempts {
+		if a.C || len(t.Run) == 0 && a.Control == Nobody {
+			continue
+		}
+		list = append(list, a)
+	}
+	r.Rows = Judge(t.Mode, list, results, seen, through)
+	if t.HostDNS {
+		excuseNames(r.Rows)
+	}
+	return r, nil
+}
+
+// look finds the host's nameserver, and its file.
+func (t *Trial) look(w *World) {
+	b, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		return
+	}
+	if !t.HostDNS {
+		w.ResolvConf = string(b)
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) < 2 || f[0] != "nameserver" {
+			continue
+		}
+		if a, err := netip.ParseAddr(f[1]); err == nil && !a.IsLoopback() && a.Zone() == "" {
+			w.Nameserver = a
+			return
+		}
+	}
+}
+
+// excuseNames takes what asks the host's resolver for open, as the user wants it.
+func excuseNames(rows []Row) {
+	for i, r := range rows {
+		if strings.HasPrefix(r.Attempt.Name, "dns-") && r.Verdict == Leaked && r.Result.State != StateGot {
+			rows[i].Expected, rows[i].Verdict = open(), OpenDoor
+		}
+	}
+}
+
+// self returns this program with arguments. Secrets of the environment are not
+// for everybody.
+func (t *Trial) self(args ...string) *exec.Cmd {
+	cmd := exec.Command(cmp.Or(t.Exe, "/proc/self/exe"), args...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "ADIT_CONFIG") })
+	return cmd
+}
+
+// all runs the list: most of it at once, and each of those that end adit by
+// itself.
+func (t *Trial) all(h *Host, dir string, r *Report) ([]Result, map[Mark]bool) {
+	t.tell("the attempts")
+	results, through, failed := t.run(h, dir, nil)
+	if len(results) == 0 {
+		r.Failed = failed
+		return nil, nil
+	}
+	if len(t.Run) == 0 {
+		return results, through
+	}
+	for _, a := range attempts {
+		if !a.Alone {
+			continue
+		}
+		t.tell("the attempt " + a.Name)
+		more, marks, _ := t.run(h, dir, []string{a.Name})
+		// After the end of adit its key is in use for a moment.
+		for end := time.Now().Add(30 * time.Second); len(more) == 0 && len(marks) == 0 && time.Now().Before(end); {
+			unix.Poll(nil, 250)
+			more, marks, _ = t.run(h, dir, []string{a.Name})
+		}
+		results = append(results, more...)
+		for m := range marks {
+			through[m] = true
+		}
+	}
+	return results, through
+}
+
+func (t *Trial) tell(what string) {
+	if t.Started != nil {
+		t.Started(what)
+	}
+}
+
+// run runs the named attempts, or all, and returns what they said, what went
+// into the tunnel, and the words of a run that failed.
+func (t *Trial) run(h *Host, dir string, names []string) ([]Result, map[Mark]bool, string) {
+	world, err := json.Marshal(h.World)
+	if err != nil {
+		return nil, nil, err.Error()
+	}
+	inside := append([]string{InsideWord, string(world)}, names...)
+	capture := filepath.Join(dir, "inner.pcap")
+	defer os.Remove(capture)
+	cmd := t.self(inside...)
+	cmd.ExtraFiles = h.Inherit()
+	if len(t.Run) > 0 {
+		args := append(slices.Clone(t.Run), "--stop-timeout", "2s", "--pcap", "inner="+capture)
+		if t.Config != nil {
+			f, err := inMemory(t.Config)
+			if err != nil {
+				return nil, nil, err.Error()
+			}
+			defer f.Close()
+			args = append(args, "--config-fd", fmt.Sprint(3+len(cmd.ExtraFiles)))
+			cmd.ExtraFiles = append(slices.Clone(cmd.ExtraFiles), f)
+		}
+		args = append(append(args, "--", "/proc/self/exe"), inside...)
+		cmd.Args = append(cmd.Args[:1], args...)
+		cmd.Env = os.Environ() // adit run takes the secrets out
+	}
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil && stderr.Len() == 0 && !errors.Is(err, exec.ErrWaitDelay) {
+		fmt.Fprintln(&stderr, err)
+	}
+	through, err := h.World.Through(capture)
+	if err != nil {
+		through = make(map[Mark]bool)
+	}
+	var results []Result
+	for line := range bytes.Lines(out.Bytes()) {
+		var one Result
+		if json.Unmarshal(line, &one) == nil {
+			results = append(results, one)
+		}
+	}
+	return results, through, stderr.String()
+}
+
+// inMemory returns a file that holds b and has no name.
+func inMemory(b []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("adit", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "configuration")
+	if _, err := f.WriteAt(b, 0); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
