@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -89,6 +90,7 @@ func changeAllTheTime(t *testing.T, path string, good []byte, f func()) {
 			case 4:
 				os.RemoveAll(path)
 			}
+			<-time.After(3 * time.Millisecond) // somebody is to see it
 		}
 	}()
 	for range 60 {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"adit/e2e/lab"
 	"adit/e2e/suite"
@@ -95,53 +94,6 @@ func TestCommandThatIsKilledIsReportedAs137(t *testing.T) {
 		t.Errorf("got status %d signal %v, want SIGKILL", code, sig)
 	}
 	w.wantNothingSince(t, before)
-}
-
-// TestNothingLeaksWheneverAPartIsKilled kills the front, the engine, or both,
-// ever a little later in the life of a run. The command does not want to end;
-// when both are gone there is nobody to make it.
-func TestNothingLeaksWheneverAPartIsKilled(t *testing.T) {
-	w := enter(t)
-	file := conf{}.write(t, w)
-	wantOK(t, w.run("-c", file, "--", "true")) // what stays is made now
-	for _, victim := range []string{"front", "engine", "both"} {
-		t.Run(victim, func(t *testing.T) {
-			w.watch(t)
-			before := w.Snapshot()
-			for after := time.Duration(0); after < 60*time.Millisecond; after += 6 * time.Millisecond {
-				w.killAfter(t, file, victim, after)
-			}
-			w.wantNothingSince(t, before)
-		})
-	}
-}
-
-// killAfter starts the stubborn command and kills the victim some time later.
-func (w *world) killAfter(t *testing.T, file, victim string, after time.Duration) {
-	t.Helper()
-	s := startStream(t, w.run("--stop-timeout", "100ms", "-c", file, "--", "sh", "-c", stubborn, "sh", w.probe))
-	front := s.cmd.Process.Pid
-	<-time.After(after)
-	below := lab.Descendants(front)
-	if victim != "front" {
-		for _, p := range below {
-			if p.Parent == front {
-				syscall.Kill(p.PID, syscall.SIGKILL)
-			}
-		}
-	}
-	// An engine that is not there yet cannot be killed.
-	if victim != "engine" || len(below) == 0 {
-		syscall.Kill(front, syscall.SIGKILL)
-	}
-	if victim == "both" {
-		for _, p := range below {
-			syscall.Kill(p.PID, syscall.SIGKILL)
-		}
-		// The command itself, if it came after we looked.
-		syscall.Kill(-front, syscall.SIGKILL)
-	}
-	s.end()
 }
 
 // The engine holds keys: the user's other processes cannot read it.
