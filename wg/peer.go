@@ -51,7 +51,7 @@ type peer struct {
 	agendaPos int     // likewise
 }
 
-// bind makes p a peer of id. p.mu must be held, or p new.
+// bind makes p, which was another identity's, a peer of id. p.mu must be held.
 func (p *peer) bind(id *identity) {
 	clear(p.static[:])
 	p.self = id

@@ -100,8 +100,14 @@ func (c *core) setPeers(now Instant, list []Peer, connect bool, out *output) err
 
 // newPeer returns a peer of id with that key.
 func newPeer(key PublicKey, id *identity) *peer {
-	p := &peer{key: key, lowOrder: key.IsLowOrder()}
-	p.bind(id)
+	p := &peer{key: key, self: id}
+	if id.none {
+		p.lowOrder = key.IsLowOrder()
+		return p
+	}
+	var err error
+	p.static, err = id.dh((*[32]byte)(&key)) // says the same as IsLowOrder
+	p.lowOrder = err != nil
 	return p
 }
 
