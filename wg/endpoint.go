@@ -83,6 +83,11 @@ func (c *core) networkChanged(now Instant, out *output) {
 			p.tryAll = true
 			c.askAddresses(p, out)
 			p.timers.wantHandshake(now)
+			if h := p.handshake; h != nil && p.timers.retransmit != 0 && !h.late(now) && p.jar.sent {
+				// It may have found no network. A peer that has it takes this
+				// for a replay; one that sent a cookie is not to get it (§6.6).
+				c.sendInitiation(p, p.ways(), out)
+			}
 			if p.current.Load().sendable(now) {
 				c.keepalive(now, p, out) // the peer follows it at once; the handshake may have to wait
 			}

@@ -362,6 +362,53 @@ func TestNetworkChangesAreToldToThePeer(t *testing.T) {
 	}
 }
 
+// After a long sleep the network is often back later than the machine: the first
+// initiation finds none, and the next is 5 s away (§6.1). The news that there is
+// a network brings the same initiation again, byte for byte.
+func TestAnInitiationThatFoundNoNetworkIsSentAgainWhenThereIsOne(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	w.run(time.Second)
+	w.run(10 * time.Minute) // asleep; no session is left
+	changed := func() {
+		a.core.networkChanged(w.now, a.out)
+		a.deliver()
+	}
+	w.Weather.Lose = 1
+	changed()
+	a.send(toB(60))
+	w.run(1500 * time.Millisecond)
+	w.mustGet(b)
+	w.Weather.Lose = 0
+	changed()
+	w.run(2*w.Weather.Delay + 100*time.Millisecond)
+	w.mustGet(b, toB(60))
+	if n := len(a.sent(typeInitiation)); n != 2 {
+		t.Fatalf("%d initiations, want that of the beginning and one after the sleep", n)
+	}
+	n := len(a.sent(typeInitiation))
+	changed() // nothing is in flight now
+	w.run(100 * time.Millisecond)
+	if len(a.sent(typeInitiation)) != n {
+		t.Fatal("an initiation within 5 s of another")
+	}
+}
+
+// §6.6: who was asked for a cookie waits for the next initiation, whatever else
+// happens.
+func TestAnInitiationThatACookieAnsweredIsNotSentAgain(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	b.underLoad()
+	w.run(time.Second)
+	a.core.networkChanged(w.now, a.out)
+	a.deliver()
+	w.run(time.Second)
+	for i, s := range w.log {
+		if s.copy {
+			t.Fatalf("message %d is the initiation once more:%s", i, describe(w.log))
+		}
+	}
+}
+
 func TestNetworkChangesShakeHandsAtOnce(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(10 * time.Second)
