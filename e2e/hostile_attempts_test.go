@@ -93,7 +93,38 @@ func (w *world) hostileWatch(t *testing.T, s surrounding, mode string) *hostile.
 		}
 		t.Cleanup(func() { os.RemoveAll(filepath.Dir(path)) })
 	}
+	if lab.AsRoot() {
+		w.mountMore(t)
+	}
 	return h
+}
+
+// mountMore mounts what many a host has and the lab has not: a second /proc, for a
+// chroot, interpreters of foreign programs, a network namespace of ip-netns(8).
+func (w *world) mountMore(t *testing.T) {
+	t.Helper()
+	const file = "/run/netns/host"
+	proc := filepath.Join(w.Dir, "chroot", "proc")
+	err := errors.Join(os.MkdirAll(proc, 0o755), os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o444))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const binfmt = "/proc/sys/fs/binfmt_misc"
+	for _, m := range []struct{ what, where, kind string }{
+		{"proc", proc, "proc"}, {"binfmt_misc", binfmt, "binfmt_misc"}, {"/proc/thread-self/ns/net", file, ""},
+	} {
+		flags := uintptr(0)
+		if m.kind == "" {
+			flags = unix.MS_BIND
+		}
+		if err := unix.Mount(m.what, m.where, m.kind, flags, ""); err != nil {
+			if m.kind == "binfmt_misc" && errors.Is(err, unix.ENODEV) {
+				continue // the kernel has none
+			}
+			t.Fatalf("mount %s: %v", m.where, err)
+		}
+		t.Cleanup(func() { unix.Unmount(m.where, unix.MNT_DETACH) })
+	}
 }
 
 // cProgram compiles the C part of the list, "" where there is no compiler.

@@ -63,7 +63,7 @@ func tryOtherProc(w *World) Result {
 		if dir == "/proc" {
 			continue
 		}
-		one := tryKnob(dir+"/sys/kernel/core_pattern", dir+"/kernel/core_pattern")(w)
+		one := tryKnob(dir+"/sys/kernel/core_pattern", dir+"/kernel/core_pattern", dir+"/sysrq-trigger", dir+"/core_pattern")(w)
 		if one.State != StateAbsent {
 			r = one
 		}

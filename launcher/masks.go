@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -85,6 +86,7 @@ type mountPoint struct {
 	device string // major:minor of the file system
 	root   string // the directory in it that is mounted
 	path   string // where
+	kind   string // the file system's type
 }
 
 func readMounts() ([]mountPoint, error) {
@@ -95,12 +97,14 @@ func readMounts() ([]mountPoint, error) {
 	return parseMounts(string(b)), nil
 }
 
-// parseMounts reads mountinfo: ID, parent, device, root, path, …
+// parseMounts reads mountinfo: ID, parent, device, root, path, options, fields of
+// any number, "-", type, …
 func parseMounts(text string) []mountPoint {
 	var mounts []mountPoint
 	for line := range strings.Lines(text) {
-		if f := strings.Fields(line); len(f) > 5 {
-			mounts = append(mounts, mountPoint{f[2], unescape.Replace(f[3]), unescape.Replace(f[4])})
+		f := strings.Fields(line)
+		if i := slices.Index(f, "-"); i > 5 && i+1 < len(f) {
+			mounts = append(mounts, mountPoint{f[2], unescape.Replace(f[3]), unescape.Replace(f[4]), f[i+1]})
 		}
 	}
 	return mounts
