@@ -93,14 +93,25 @@ func TestNoAliasOfAResolverSocketIsWithinReach(t *testing.T) {
 func TestResolverThatStartsDuringTheRunIsOutOfReach(t *testing.T) {
 	w := enter(t)
 	suite.Need(t, "python3")
-	for _, root := range []bool{false, true} {
+	for _, c := range []struct {
+		root bool
+		in   []string // what the attempt is made in
+	}{
+		{false, nil},
+		{true, nil},
+		// As a sandbox has it: a mount namespace inside that follows ours.
+		{false, []string{"unshare", "-Urm", "--propagation", "slave"}},
+		{true, []string{"unshare", "-m", "--propagation", "slave"}},
+	} {
+		root := c.root
 		if root && !lab.AsRoot() {
 			continue
 		}
+		suite.Need(t, "unshare")
 		for _, path := range []string{"/run/nscd/socket", resolvedSocket, "/run/avahi-daemon/socket"} {
 			listenAt(t, path)
 		}
-		cmd := w.in(t, conf{}, "python3", "-c", attempt)
+		cmd := w.in(t, conf{}, append(c.in, "python3", "-c", attempt)...)
 		if root {
 			cmd = w.Root().Command(w.adit, cmd.Args[1:]...)
 		}
@@ -116,11 +127,11 @@ func TestResolverThatStartsDuringTheRunIsOutOfReach(t *testing.T) {
 				held = strings.HasPrefix(line, "held")
 			}
 			if !held {
-				t.Errorf("%s, as root %v: %s stays within reach", when, root, path)
+				t.Errorf("%s, as root %v, in %v: %s stays within reach", when, root, c.in, path)
 			}
 			s.send(path + "\n")
 			if line, _ := s.next(); !strings.HasPrefix(line, "held") {
-				t.Errorf("%s, as root %v: %s is within reach again", when, root, path)
+				t.Errorf("%s, as root %v, in %v: %s is within reach again", when, root, c.in, path)
 			}
 		}
 		for _, path := range []string{"/run/nscd/socket", resolvedSocket, "/run/avahi-daemon/socket"} {

@@ -37,11 +37,8 @@ func furnishFiles(c *stageConfig, r *stageReport) error {
 		}
 		r.Notes = append(r.Notes, "/etc: "+how)
 	}
-	if !c.Inner {
-		return nil
-	}
-	// Shared with the namespace inside, as its master, so that what the keeper
-	// mounts appears there.
+	// Shared with the namespaces inside, root's and those that the command makes
+	// as sandboxes do: what the keeper mounts appears there, locked.
 	return step("share the mounts", unix.Mount("none", "/", "", unix.MS_REC|unix.MS_SHARED, ""))
 }
 
