@@ -99,7 +99,7 @@ func TestSpoofedSourceIsDropped(t *testing.T) {
 			{insideB6, "fd00::66", "/112", insideA6},
 		} {
 			w.a.set("peer %s allowed-ips %s", w.b.key.Public, c.own)
-			w.b.bringUp(c.spoofed + c.length)
+			w.b.address(c.spoofed + c.length)
 			s := w.a.newSink(c.to, port)
 			w.b.say("spoofed", c.spoofed, c.to, port)
 			w.b.say("honest", c.own, c.to, port)

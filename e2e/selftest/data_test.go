@@ -2,14 +2,16 @@ package selftest
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
 // netns.sh, tests(): pings and iperf3 over IPv4 and IPv6, with IPv4 and IPv6
 // outside, at the usual MTU and at 34816 - 80. Outside the MTU is 1500 here, so
-// that the big packets travel as fragments; at 1280 they are the least that
-// IPv6 allows.
+// that the big packets travel as fragments; 1280 is the least that IPv6 allows.
 func TestTrafficPasses(t *testing.T) {
 	families(t, func(t *testing.T, outer family) {
 		eachPair(t, func(t *testing.T, p pair) {
@@ -17,15 +19,50 @@ func TestTrafficPasses(t *testing.T) {
 			w := newWorld(t, p)
 			w.reach(outer)
 			w.load("4M", 5)
-			for _, mtu := range []int{34736, 1280} {
-				w.mtu(mtu)
-				w.load("4M")
+			w.mtu(1280)
+			w.load("2M")
+			if n := w.a.fragments(outer) + w.b.fragments(outer); n > 0 {
+				t.Errorf("%d fragments are sent at an MTU that needs none", n)
 			}
-			if outer == v6 { // where netns.sh has its smallest MTU
-				w.mtu(1420)
+			w.mtu(34736)
+			w.load("4M")
+			if n, m := w.a.fragments(outer), w.b.fragments(outer); n < 100 || m < 100 {
+				t.Errorf("a sends %d fragments and b %d: the MTU was not used", n, m)
 			}
 		})
 	})
+}
+
+// fragments returns how many h has sent, by proc_net_snmp(5) and its sibling.
+func (h *host) fragments(f family) int {
+	h.t.Helper()
+	if f == v6 {
+		return number(h.t, h.run("cat", "/proc/self/net/snmp6"), "Ip6FragCreates")
+	}
+	// Two lines: names and, in the same order, numbers.
+	lines := strings.SplitN(h.run("cat", "/proc/self/net/snmp"), "\n", 3)
+	names, values := strings.Fields(lines[0]), strings.Fields(lines[1])
+	i := slices.Index(names, "FragCreates")
+	if i < 0 || i >= len(values) {
+		h.t.Fatalf("no FragCreates in %q", lines[0])
+	}
+	return number(h.t, "FragCreates "+values[i], "FragCreates")
+}
+
+// number returns the number behind a name, each pair on a line.
+func number(t *testing.T, table, name string) int {
+	t.Helper()
+	for line := range strings.Lines(table) {
+		if f := strings.Fields(line); len(f) == 2 && f[0] == name {
+			n, err := strconv.Atoi(f[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("%s is not counted here", name)
+	return 0
 }
 
 // netns.sh: for max in 4 5 50.

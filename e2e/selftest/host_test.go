@@ -138,13 +138,12 @@ func (h *host) move(link string, to *host) {
 	})
 }
 
-// eventually waits until ok, which is asked again and again, holds. instead is
-// printed if it does not.
-func eventually(t *testing.T, what string, ok func() bool, instead ...any) {
+// eventually waits until ok, which is asked again and again, holds.
+func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("still not after %v: %s %+v", patience, what, instead)
+			t.Fatalf("still not after %v: %s", patience, what)
 		}
 	}
 }

@@ -14,8 +14,8 @@ func TestNoPeerAndNoEndpointAreUnreachable(t *testing.T) {
 	each(t, func(t *testing.T, e engine) {
 		d := startDevice(newHost(t, "a"), e)
 		d.set("private-key @%s peer %s allowed-ips 192.168.241.3/32,fd00::3/128", d.key.Private, peer.NewKey().Public)
-		d.bringUp(insideA4+"/24", insideA6+"/112")
-		d.ip("link set %s up", d.name)
+		d.address(insideA4+"/24", insideA6+"/112")
+		d.up()
 		for _, c := range []struct{ what, to, want string }{
 			{"no peer", "192.168.241.77", "Destination Host Unreachable"},
 			{"no endpoint", "192.168.241.3", "Destination Host Unreachable"},

@@ -38,14 +38,14 @@ func TestInterfaceDownAndUpAgain(t *testing.T) {
 		if got := seen.from(v4.endpointA()); len(got) > 0 {
 			t.Errorf("it is down and sends %v", got)
 		}
-		w.a.ip("link set %s up", w.a.name)
+		w.a.up()
 		eventually(t, "the port is open", func() bool { return w.a.hasPort(portA) })
-		w.a.bringUp(insideA6 + "/112") // which the kernel takes away
+		w.a.address(insideA6 + "/112") // which the kernel takes away
 		w.a.ping(1, insideB4)
 		w.a.ping(1, insideB6)
-		if got := kinds(seen.filter(func(datagram) bool { return true }), initiation); len(got) == 0 {
-			t.Error("no new handshake: the session has outlived the interface")
-		}
+		eventually(t, "a new handshake is seen, the session was gone", func() bool {
+			return len(kinds(seen.filter(func(datagram) bool { return true }), initiation)) > 0
+		})
 		if got := w.a.transfer(w.b.key.Public); got.sent <= before.sent || got.received <= before.received {
 			t.Errorf("counters are %+v, and were %+v before: they begin anew", got, before)
 		}
@@ -86,7 +86,7 @@ func TestInterfaceIsMovedAwayFromItsSockets(t *testing.T) {
 		// And it is seen to go down and up over there.
 		w.a.ip("link set %s down", w.a.name)
 		eventually(t, "the port is closed", func() bool { return !middle.hasPort(portA) })
-		w.a.ip("link set %s up", w.a.name)
+		w.a.up()
 		w.a.ping(1, insideB4)
 	})
 }
@@ -101,7 +101,7 @@ func TestDeviceEndsWithItsInterface(t *testing.T) {
 			"the socket's file is removed": func(d *device) { os.Remove(d.socket()) },
 		} {
 			d := startDevice(h, e)
-			d.ip("link set %s up", d.name)
+			d.up()
 			end(d)
 			select {
 			case err := <-d.exited:
@@ -110,6 +110,30 @@ func TestDeviceEndsWithItsInterface(t *testing.T) {
 				t.Errorf("%s, and %s goes on", what, e.name)
 			}
 			d.end() // looks for what is left
+		}
+	})
+}
+
+// netns.sh, "there aren't circular reference loops": two interfaces, each moved to
+// where the other one's sockets are. When those places go, the interfaces go,
+// and the processes with them.
+func TestDeviceEndsWithTheNamespaceOfItsInterface(t *testing.T) {
+	each(t, func(t *testing.T, e engine) {
+		a, b := newHost(t, "a"), newHost(t, "b")
+		c, d := startDevice(a, e), startDevice(b, e)
+		away, other := newHost(t, "away"), newHost(t, "other")
+		a.move(c.name, away)
+		b.move(d.name, other)
+		away.ip("link set %s up", c.name)
+		away.ns.Close()
+		other.ns.Close()
+		for _, x := range []*device{c, d} {
+			select {
+			case err := <-x.exited:
+				x.exited <- err
+			case <-time.After(patience):
+				t.Errorf("%s holds its interface's namespace", e.name)
+			}
 		}
 	})
 }
@@ -150,7 +174,7 @@ func TestNoProcessOutlivesTheTests(t *testing.T) {
 			h := newHost(t, "a")
 			d = startDevice(h, e)
 			d.set("private-key @%s listen-port 0", d.key.Private)
-			d.ip("link set %s up", d.name)
+			d.up()
 		})
 		if _, alive := lab.ReadProcess(d.cmd.Process.Pid); alive {
 			t.Errorf("process %d is still there", d.cmd.Process.Pid)

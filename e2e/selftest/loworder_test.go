@@ -38,7 +38,7 @@ func TestLowOrderPointsAreNeverContacted(t *testing.T) {
 			t.Fatalf("peers are %v, want all %d", got, len(lowOrder))
 		}
 		seen := h.watch("lo")
-		d.ip("link set %s up", d.name)
+		d.up()
 		for i := range lowOrder {
 			d.ip("route add 192.168.%d.0/24 dev %s", i, d.name)
 		}

@@ -17,8 +17,8 @@ func TestTunnelThroughTheTunnel(t *testing.T) {
 		const outerA, outerB = "fd00:0:5::1", "fd00:0:5::2"
 		w.a.ip("addr flush dev %s", w.a.name)
 		w.b.ip("addr flush dev %s", w.b.name)
-		w.a.bringUp(outerA + "/112")
-		w.b.bringUp(outerB + "/112")
+		w.a.address(outerA + "/112")
+		w.b.address(outerB + "/112")
 		w.a.set("peer %s allowed-ips %s/128", w.b.key.Public, outerB)
 		w.b.set("peer %s allowed-ips %s/128", w.a.key.Public, outerA)
 
@@ -47,10 +47,10 @@ func TestPeerBehindAPeer(t *testing.T) {
 		w.a.ping(1, insideB4)
 		third := startDevice(w.b.host, p.b)
 		w.a.set("peer %s allowed-ips 192.168.242.2/32 endpoint %s:%d", third.key.Public, insideB4, port)
-		w.a.bringUp("192.168.242.1/24")
+		w.a.address("192.168.242.1/24")
 		third.set("private-key @%s listen-port %d peer %s allowed-ips 192.168.242.1/32", third.key.Private, port, w.a.key.Public)
-		third.bringUp("192.168.242.2/24")
-		third.ip("link set %s up", third.name)
+		third.address("192.168.242.2/24")
+		third.up()
 		w.a.ping(1, "192.168.242.2")
 		third.ip("link del %s", third.name)
 
@@ -77,8 +77,8 @@ func TestRoutingLoopStops(t *testing.T) {
 	each(t, func(t *testing.T, e engine) {
 		d := startDevice(newHost(t, "a"), e)
 		d.set("private-key @%s peer %s allowed-ips 0.0.0.0/0 endpoint 192.168.241.2:7", d.key.Private, peer.NewKey().Public)
-		d.bringUp(insideA4 + "/24")
-		d.ip("link set %s up", d.name)
+		d.address(insideA4 + "/24")
+		d.up()
 		d.silent(insideB4)
 		key := d.show("peers")
 		if n := d.transfer(key).sent; n == 0 || n > 2*initiationLen {

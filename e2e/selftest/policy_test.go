@@ -11,7 +11,7 @@ func TestDefaultRouteThroughTheTunnelDoesNotLoop(t *testing.T) {
 			const mark = 51820
 			w := newWorld(t, p)
 			w.reach(outer)
-			w.b.bringUp("192.168.99.7/32", "abab::1111/128")
+			w.b.address("192.168.99.7/32", "abab::1111/128")
 			w.a.set("peer %s allowed-ips 0.0.0.0/0,::/0", w.b.key.Public)
 			for _, f := range []string{"-4", "-6"} {
 				w.a.ip("%s route add default dev %s table %d", f, w.a.name, mark)

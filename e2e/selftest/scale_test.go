@@ -142,7 +142,7 @@ func TestHundredsOfPeersAreServed(t *testing.T) {
 		served := []int{0, 1, 249, 250, 333, n - 1}
 		for _, i := range served {
 			w.b.set("private-key @%s", keys[i].Private)
-			w.b.bringUp(address(i) + "/24")
+			w.b.address(address(i) + "/24")
 			w.b.ping(2, insideA4, "-I", address(i))
 		}
 		begin = time.Now()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"adit/e2e/peer"
 )
@@ -84,18 +85,28 @@ func (w *world) configure(portA, portB int) {
 	w.t.Helper()
 	w.psk = peer.NewPresharedKey()
 	w.a.port, w.b.port = portA, portB
-	w.a.bringUp(insideA4+"/24", insideA6+"/112")
-	w.b.bringUp(insideB4+"/24", insideB6+"/112")
+	w.a.address(insideA4+"/24", insideA6+"/112")
+	w.b.address(insideB4+"/24", insideB6+"/112")
 	w.a.set("private-key @%s listen-port %d peer %s preshared-key @%s allowed-ips %s/32,%s/128",
 		w.a.key.Private, portA, w.b.key.Public, w.psk, insideB4, insideB6)
 	w.b.set("private-key @%s listen-port %d peer %s preshared-key @%s allowed-ips %s/32,%s/128",
 		w.b.key.Private, portB, w.a.key.Public, w.psk, insideA4, insideA6)
-	w.a.ip("link set %s up", w.a.name)
-	w.b.ip("link set %s up", w.b.name)
+	w.a.up()
+	w.b.up()
 }
 
-// bringUp gives the interface its addresses.
-func (d *device) bringUp(addrs ...string) {
+// up brings the interface up and waits until the kernel lets its IPv6 addresses
+// be used, which is a moment later.
+func (d *device) up() {
+	d.t.Helper()
+	d.ip("link set %s up", d.name)
+	eventually(d.t, "no address is tentative", func() bool {
+		return d.run("ip", "-6", "addr", "show", "dev", d.name, "tentative") == ""
+	})
+}
+
+// address gives the interface addresses.
+func (d *device) address(addrs ...string) {
 	d.t.Helper()
 	for _, a := range addrs {
 		if strings.Contains(a, ":") {
@@ -142,6 +153,21 @@ func (w *world) reach(f family) {
 	w.t.Helper()
 	w.a.set("peer %s endpoint %s", w.b.key.Public, f.endpointB())
 	w.b.set("peer %s endpoint %s", w.a.key.Public, f.endpointA())
+}
+
+// wantSameCounts waits until what one side has sent is what the other has
+// received.
+func (w *world) wantSameCounts() {
+	w.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		a, b := w.a.transfer(w.b.key.Public), w.b.transfer(w.a.key.Public)
+		if (a == count{received: b.sent, sent: b.received}) {
+			return
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("a counts %+v and b %+v", a, b)
+		}
+	}
 }
 
 // mtu sets the MTU of both interfaces.
