@@ -8,17 +8,19 @@ import (
 	"os"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// Watch follows what others do to the interface, without polling: it keeps MTU
-// what the interface's is, and calls changed with whether it is up, once before
-// anything else and then after every change, from one goroutine. An interface
-// that is moved is followed into the other network namespace, which may take
-// CAP_SYS_ADMIN.
+// Watch follows what others do to the interface: it keeps MTU what the
+// interface's is, and calls changed with whether it is up, once before anything
+// else and then after every change, from one goroutine. An interface that is
+// moved is followed into the other network namespace, which may take
+// CAP_SYS_ADMIN. There it is looked at every second: a socket that listens
+// would keep the namespace alive, and so the interface, and so the listener.
 //
 // It returns nil when ctx ends, and an error that wraps net.ErrClosed when the
 // interface is deleted or t closed.
@@ -47,8 +49,16 @@ var errMoved = errors.New("the interface went away")
 
 // follow watches the interface as long as it stays in its namespace.
 func (w *tunWatcher) follow(ctx context.Context) error {
+	away, err := w.t.namespace()
+	switch {
+	case err != nil:
+		return err
+	case away != nil:
+		away.Close()
+		return w.visit(ctx)
+	}
 	var news *os.File
-	err := w.t.inside(func() (err error) {
+	err = w.t.inside(func() (err error) {
 		if news, err = subscribe(unix.RTMGRP_LINK); err != nil {
 			return err
 		}
@@ -74,6 +84,31 @@ func (w *tunWatcher) follow(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// lookAgain is how often an interface elsewhere is looked at.
+const lookAgain = time.Second
+
+// visit watches an interface that is in another namespace, as long as it is in
+// another.
+func (w *tunWatcher) visit(ctx context.Context) error {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		if err := w.t.inside(w.look); err != nil && !errors.Is(err, errMoved) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		away, err := w.t.namespace()
+		if err != nil || away == nil {
+			return err
+		}
+		away.Close()
+	}
 }
 
 // look asks for the state. It runs inside.
@@ -146,41 +181,53 @@ func (t *TUN) name() (name string, err error) {
 // descriptor of the namespace that the interface is in.
 const tunGetDevNetNS = 'T'<<8 | 227
 
-// inside runs f on a thread in the interface's network namespace.
-func (t *TUN) inside(f func() error) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	ours, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		return err
-	}
-	defer ours.Close()
+// namespace returns the network namespace that the interface is in, or nil if
+// that is the calling thread's own, or cannot be told.
+func (t *TUN) namespace() (*os.File, error) {
 	fd, errno := -1, unix.Errno(0)
-	err = t.file.control(func(tun uintptr) {
+	err := t.file.control(func(tun uintptr) {
 		r, _, e := unix.Syscall(unix.SYS_IOCTL, tun, tunGetDevNetNS, 0)
 		fd, errno = int(r), e
 	})
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case errno == unix.EBADFD:
-		return net.ErrClosed
+		return nil, net.ErrClosed
 	case errno != 0: // an old kernel: then it is where it was
-		return f()
+		return nil, nil
 	}
 	theirs := os.NewFile(uintptr(fd), "network namespace")
-	defer theirs.Close()
-	a, err := ours.Stat()
+	a, err := os.Stat("/proc/thread-self/ns/net")
 	if err != nil {
-		return err
+		theirs.Close()
+		return nil, err
 	}
 	b, err := theirs.Stat()
+	if err != nil || os.SameFile(a, b) {
+		theirs.Close()
+		return nil, err
+	}
+	return theirs, nil
+}
+
+// inside runs f on a thread in the interface's network namespace.
+func (t *TUN) inside(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	theirs, err := t.namespace()
 	if err != nil {
 		return err
 	}
-	if os.SameFile(a, b) {
+	if theirs == nil {
 		return f()
 	}
+	defer theirs.Close()
+	ours, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer ours.Close()
 	if err := unix.Setns(int(theirs.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter the namespace that the interface was moved to: %w", os.NewSyscallError("setns", err))
 	}

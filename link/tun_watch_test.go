@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -27,7 +28,17 @@ func watched(t *testing.T, s *space) (tun *TUN, told <-chan bool, ended <-chan e
 	toldc, endedc := make(chan bool, 16), make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	go func() { endedc <- tun.Watch(ctx, func(up bool) { toldc <- up }) }()
+	home := s.open()
+	go func() {
+		// At home in s: never unlocked, so that the thread ends with it.
+		runtime.LockOSThread()
+		if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+			endedc <- err
+			return
+		}
+		home.Close()
+		endedc <- tun.Watch(ctx, func(up bool) { toldc <- up })
+	}()
 	return tun, toldc, endedc
 }
 
@@ -98,11 +109,7 @@ func TestInterfaceIsFollowedIntoAnotherNamespace(t *testing.T) {
 	wantTold(t, told, false)
 	s.do("up", setTUN(netlink.LinkSetUp))
 	wantTold(t, told, true)
-	var ns *os.File
-	other.do("open the namespace", func() (err error) {
-		ns, err = os.Open("/proc/thread-self/ns/net")
-		return err
-	})
+	ns := other.open()
 	defer ns.Close()
 	s.do("move", setTUN(func(l netlink.Link) error { return netlink.LinkSetNsFd(l, int(ns.Fd())) }))
 	wantTold(t, told, false) // moving takes it down
@@ -111,6 +118,46 @@ func TestInterfaceIsFollowedIntoAnotherNamespace(t *testing.T) {
 	other.do("MTU", setTUN(func(l netlink.Link) error { return netlink.LinkSetMTU(l, 1300) }))
 	wantMTU(t, tun, 1300)
 	other.do("delete", setTUN(netlink.LinkDel))
+	wantEnd(t, ended, net.ErrClosed)
+}
+
+// open returns a descriptor of s.
+func (s *space) open() (ns *os.File) {
+	s.t.Helper()
+	s.do("open the namespace", func() (err error) {
+		ns, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	return ns
+}
+
+// netns.sh, "there aren't circular reference loops": who watches an interface
+// does not keep the namespace alive that the interface was moved to.
+func TestNamespaceOfAMovedInterfaceMayEnd(t *testing.T) {
+	s := newSpace(t)
+	_, told, ended := watched(t, s)
+	wantTold(t, told, false)
+	var ns *os.File
+	made := make(chan error, 1) // the one result
+	go func() {
+		runtime.LockOSThread() // never unlocked: ns alone keeps the namespace
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			ns, err = os.Open("/proc/thread-self/ns/net")
+		}
+		made <- err
+	}()
+	if err := <-made; err != nil {
+		t.Fatal(err)
+	}
+	s.do("move", setTUN(func(l netlink.Link) error { return netlink.LinkSetNsFd(l, int(ns.Fd())) }))
+	s.do("gone", func() error {
+		if _, err := netlink.LinkByName("tun0"); err == nil {
+			return errors.New("the interface was not moved")
+		}
+		return nil
+	})
+	ns.Close()
 	wantEnd(t, ended, net.ErrClosed)
 }
 
