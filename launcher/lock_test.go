@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"adit/wg"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestTheSameKeyTwiceIsRefused(t *testing.T) {
@@ -33,6 +35,20 @@ func TestTheSameKeyTwiceIsRefused(t *testing.T) {
 	defer again.Close()
 	if got := again.last(); got != [timestampLen]byte{0x40, 11: 7} {
 		t.Errorf("the last time stamp came back as %x", got)
+	}
+}
+
+// A directory that its owner cannot enter would stay so for the next run.
+func TestRuntimeDirIsOursWhateverTheUmask(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	old := unix.Umask(0o777)
+	dir, err := runtimeDir()
+	unix.Umask(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(dir); err != nil || st.Mode().Perm() != 0o700 {
+		t.Errorf("got %v, %v; want mode 0700", st.Mode(), err)
 	}
 }
 
