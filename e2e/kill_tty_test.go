@@ -49,6 +49,9 @@ func TestTerminalIsTheShellsAgainWhateverIsKilled(t *testing.T) {
 				t.Fatalf("kill %s (%d): %v", c.part, found[c.part], err)
 			}
 			term.want("ready> ")
+			// A command that was reading when the front was killed reads on until
+			// it is ended, a moment later.
+			settle(deadline/3, func() bool { p, lives := lab.ReadProcess(found[command]); return !lives || p.State == 'Z' })
 			term.typed("echo STATUS $?; jobs; stty -g | cmp - $HOME/before && echo SAME\n")
 			term.want("STATUS " + c.status + `\r\nSAME`)
 			term.want("ready> ")
