@@ -28,8 +28,11 @@ import (
 type surrounding struct {
 	name string
 	who  hostile.Who
-	// wrap is put before a command of root's.
-	wrap []string
+	wrap []string // is put before a command of root's
+	with []string // options of adit run
+	veth bool     // there is no TUN to be had
+	dead bool     // the peer does not answer
+	conf conf
 }
 
 // containerCaps are the capabilities of root in a container of Docker's
@@ -37,9 +40,18 @@ type surrounding struct {
 const containerCaps = "-all,+chown,+dac_override,+fsetid,+fowner,+mknod,+net_raw,+setgid,+setuid,+setfcap,+setpcap,+net_bind_service,+sys_chroot,+kill,+audit_write"
 
 var surroundings = []surrounding{
-	{"an ordinary user", hostile.User, nil},
-	{"root of a container", hostile.Caps, []string{"setpriv", "--bounding-set", containerCaps, "--inh-caps", "-all", "--"}},
-	{"root", hostile.Root, nil},
+	{name: "an ordinary user", who: hostile.User},
+	{name: "root of a container", who: hostile.Caps, wrap: []string{"setpriv", "--bounding-set", containerCaps, "--inh-caps", "-all", "--"}},
+	{name: "root", who: hostile.Root},
+}
+
+// moreSurroundings are those that make a difference inside alone.
+var moreSurroundings = []surrounding{
+	{name: "an ordinary user as root", who: hostile.User, with: []string{"--as-root"}},
+	{name: "an ordinary user without TUN", who: hostile.User, veth: true},
+	{name: "root without TUN", who: hostile.Root, veth: true},
+	{name: "while the peer is dead", who: hostile.User, with: []string{"--wait", "none"}, dead: true},
+	{name: "with a tunnel to one network only", who: hostile.User, conf: conf{allowed: "10.9.0.0/24, fd09::/64"}},
 }
 
 // command returns argv as whoever runs the list.
@@ -52,16 +64,25 @@ func (s surrounding) command(t *testing.T, w *world, argv ...string) *exec.Cmd {
 	return w.Root().Command(argv[0], argv[1:]...)
 }
 
-// each runs f in every surrounding that there can be here.
-func eachSurrounding(t *testing.T, f func(*testing.T, *world, surrounding)) {
+// eachSurrounding runs f in every surrounding that there can be here.
+func eachSurrounding(t *testing.T, list []surrounding, f func(*testing.T, *world, surrounding)) {
 	w := enter(t)
-	for _, s := range surroundings {
+	for _, s := range list {
 		t.Run(s.name, func(t *testing.T) {
 			if s.who != hostile.User && !lab.AsRoot() {
 				suite.Skip(t, "the tests were not started by root")
 			}
 			if s.wrap != nil {
 				suite.Need(t, s.wrap[0])
+			}
+			if s.veth {
+				if err := lab.MountTUN(0); err != nil {
+					t.Fatal(err)
+				}
+				defer lab.UnmountTUN()
+			}
+			if s.dead {
+				w.killPeer(t)
 			}
 			f(t, w, s)
 		})
@@ -205,14 +226,15 @@ func pingForAll(t *testing.T) {
 // TestHostileProgramDoesNotGetOut: everything on the list, and nothing is seen on
 // any interface of the host but the tunnel.
 func TestHostileProgramDoesNotGetOut(t *testing.T) {
-	eachSurrounding(t, func(t *testing.T, w *world, s surrounding) {
+	eachSurrounding(t, append(moreSurroundings, surroundings...), func(t *testing.T, w *world, s surrounding) {
 		pingForAll(t)
 		list, names := pick(func(a *hostile.Attempt) bool { return !isOpen(a) && !a.Alone && !(a.C && w.cProgram(t) == "") })
 		h := w.hostileWatch(t, s, "namespace")
 		silent := w.wantSilence(t)
 		capture := filepath.Join(w.User.Temp, "inner.pcap")
 		t.Cleanup(func() { os.Remove(capture) })
-		argv := append([]string{w.adit, "run", "--pcap", "inner=" + capture, "-c", conf{}.write(t, w), "--"}, insideArgs(t, w, h, names...)...)
+		argv := append(append([]string{w.adit, "run", "--pcap", "inner=" + capture, "-c", s.conf.write(t, w)}, s.with...), "--")
+		argv = append(argv, insideArgs(t, w, h, names...)...)
 		results := attemptBy(t, h, s.command(t, w, argv...))
 		through, err := h.World.Through(capture)
 		if err != nil {
@@ -227,7 +249,11 @@ func TestHostileProgramDoesNotGetOut(t *testing.T) {
 		for m := range through {
 			tunnelled[m.ID] = true
 		}
-		for _, name := range []string{"udp4", "udp6", "tcp4", "tcp6", "udp-sendmmsg", "splice", "ping4", "ping6", "dns-host-udp", "int80-udp"} {
+		must := []string{"udp4", "udp6", "tcp4", "tcp6", "udp-sendmmsg", "splice", "ping4", "ping6", "dns-host-udp", "int80-udp"}
+		if s.conf.allowed != "" {
+			must = nil // to them it is unreachable
+		}
+		for _, name := range must {
 			if a := hostile.Find(name); !tunnelled[a.ID()] && !(strings.HasPrefix(name, "int80") && a.Control == hostile.Nobody) {
 				t.Errorf("%s: it did not go into the tunnel; it says %v", name, rows[slices.Index(names, name)].Result)
 			}
@@ -288,7 +314,7 @@ func wantHeld(t *testing.T, h *hostile.Host, rows []hostile.Row) {
 
 // Attempts that end adit have a run each.
 func TestHostileProgramDoesNotGetOutByEndingAdit(t *testing.T) {
-	eachSurrounding(t, func(t *testing.T, w *world, s surrounding) {
+	eachSurrounding(t, surroundings, func(t *testing.T, w *world, s surrounding) {
 		list, names := pick(func(a *hostile.Attempt) bool { return a.Alone })
 		h := w.hostileWatch(t, s, "namespace")
 		silent := w.wantSilence(t)
@@ -339,7 +365,7 @@ func (w *world) untilAlone(t *testing.T) {
 
 // What is open on purpose is open, or the documents lie.
 func TestWhatIsOpenOnPurposeIsOpen(t *testing.T) {
-	eachSurrounding(t, func(t *testing.T, w *world, s surrounding) {
+	eachSurrounding(t, surroundings, func(t *testing.T, w *world, s surrounding) {
 		list, names := pick(isOpen)
 		h := w.hostileWatch(t, s, "namespace")
 		argv := append([]string{w.adit, "run", "-c", conf{}.write(t, w), "--"}, insideArgs(t, w, h, names...)...)
@@ -356,7 +382,7 @@ func TestWhatIsOpenOnPurposeIsOpen(t *testing.T) {
 // TestWatchSeesTheHostileProgramWithoutAdit is the negative control: the same
 // attempts without adit, and the same watch.
 func TestWatchSeesTheHostileProgramWithoutAdit(t *testing.T) {
-	eachSurrounding(t, func(t *testing.T, w *world, s surrounding) {
+	eachSurrounding(t, surroundings, func(t *testing.T, w *world, s surrounding) {
 		pingForAll(t)
 		list, names := pick(func(a *hostile.Attempt) bool { return a.Control&s.who != 0 && !(a.C && w.cProgram(t) == "") })
 		h := w.hostileWatch(t, s, "")

@@ -21,7 +21,7 @@ func (w *world) leaktest(t *testing.T, s surrounding, args ...string) *exec.Cmd 
 // All is well here, and adit leaktest says so: as whoever it is run by, and
 // without a packet that leaves the host but by the tunnel.
 func TestLeaktestFindsNoLeak(t *testing.T) {
-	eachSurrounding(t, func(t *testing.T, w *world, s surrounding) {
+	eachSurrounding(t, surroundings, func(t *testing.T, w *world, s surrounding) {
 		file := conf{}.write(t, w)
 		o, err := oracle.Watch(endpoints)
 		if err != nil {
