@@ -3,6 +3,7 @@ package hostile
 import (
 	"net/netip"
 	"slices"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,7 +15,8 @@ var familyAttempts = category("families", own(),
 	&Attempt{Name: "vsock-dgram", Does: "the same, SOCK_DGRAM", Expect: noVsock, try: socketOf(unix.AF_VSOCK, unix.SOCK_DGRAM, 0)},
 	&Attempt{Name: "vsock-high-bits", Does: "the same, with bits in the register that the kernel does not look at", Expect: noVsock, try: tryHighBits},
 	&Attempt{Name: "vsock-pair", Does: "a pair of AF_VSOCK (socketpair)", Expect: inNamespace(refused(unix.EAFNOSUPPORT, unix.EOPNOTSUPP)), try: tryPair},
-	&Attempt{Name: "vsock-device", Does: "/dev/vsock and /dev/vhost-vsock", Expect: inNamespace(own(unix.EACCES, unix.EPERM, unix.ENXIO)), try: tryVsockDevice},
+	&Attempt{Name: "vsock-device", Does: "/dev/vsock, which tells a number", Expect: inNamespace(own(unix.EACCES, unix.EPERM, unix.ENXIO)), try: tryVsockDevice},
+	&Attempt{Name: "vhost-vsock", Does: "be a guest of this machine's by any vhost-vsock device (VHOST_VSOCK_SET_GUEST_CID)", Expect: noVsock, try: tryVhost},
 	&Attempt{Name: "qipcrtr", Does: "AF_QIPCRTR, the line to a modem", Expect: noVsock, try: socketOf(unix.AF_QIPCRTR, unix.SOCK_DGRAM, 0)},
 	&Attempt{Name: "bluetooth", Does: "AF_BLUETOOTH", Expect: inNamespace(refused(unix.EAFNOSUPPORT, unix.EPERM)), try: anyOf(unix.AF_BLUETOOTH, true)},
 	&Attempt{Name: "can", Does: "AF_CAN, a vehicle's bus", try: anyOf(unix.AF_CAN, false)},
@@ -101,13 +103,27 @@ func tryPair(*World) Result {
 	return no("socketpair", err)
 }
 
-// tryVsockDevice opens the devices: the first only tells a number, by the second
-// one is a guest of this machine's.
-func tryVsockDevice(*World) Result {
-	if fd, err := unix.Open("/dev/vhost-vsock", unix.O_RDWR, 0); err == nil {
-		unix.Close(fd)
-		return got("open /dev/vhost-vsock")
+// tryVhost makes the call by which one becomes a guest, on what is no such
+// device: who may make it at all hears that.
+func tryVhost(*World) Result {
+	fd, err := unix.Open("/dev/vhost-vsock", unix.O_RDWR, 0)
+	if err != nil {
+		fd, err = unix.Open("/dev/null", unix.O_RDWR, 0)
 	}
+	if err != nil {
+		return no("open", err)
+	}
+	defer unix.Close(fd)
+	var cid uint64
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), vhostVsockSetGuestCID, uintptr(unsafe.Pointer(&cid)))
+	return orGot("ioctl(VHOST_VSOCK_SET_GUEST_CID)", errno)
+}
+
+// vhostVsockSetGuestCID is of linux/vhost.h. No guest has number 0.
+const vhostVsockSetGuestCID = 0x4008af60
+
+// tryVsockDevice opens the device that tells this machine's own number.
+func tryVsockDevice(*World) Result {
 	fd, err := unix.Open("/dev/vsock", unix.O_RDONLY, 0)
 	if err != nil {
 		return noSuch("open /dev/vsock", err, unix.ENOENT, unix.ENODEV)

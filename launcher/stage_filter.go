@@ -22,6 +22,9 @@ import (
 //   - ioctl(2) TIOCSTI and TIOCLINUX, by which a program types into its terminal,
 //     and so into the shell that it was started from: EIO, as recent kernels say
 //     themselves (dev.tty.legacy_tiocsti)
+//   - ioctl(2) VHOST_VSOCK_SET_GUEST_CID, by which a process becomes a guest of
+//     this machine's and so talks to what listens on its AF_VSOCK: EAFNOSUPPORT.
+//     The device may be open to the user, as /dev/kvm is, or have any name
 //
 // Where AF_VSOCK exists at this moment, two further ways to it are closed that a
 // filter cannot look into: io_uring (ENOSYS, programs fall back) and the
@@ -81,6 +84,7 @@ const (
 	socketcallMake = 1   // SYS_SOCKET of socketcall(2)
 	afQIPCRTR      = 42
 	tiocLinux      = 0x541c
+	vhostGuestCID  = 0x4008af60 // linux/vhost.h
 )
 
 // filterFor returns the program for a machine, nil for one that is not known.
@@ -113,6 +117,7 @@ func (a abi) rules(vsock bool) []unix.SockFilter {
 	}
 	r = append(r, ifArg(a.socket, 0, []uint32{unix.AF_VSOCK, afQIPCRTR}, unix.EAFNOSUPPORT)...)
 	r = append(r, ifArg(a.ioctl, 1, []uint32{unix.TIOCSTI, tiocLinux}, unix.EIO)...)
+	r = append(r, ifArg(a.ioctl, 1, []uint32{vhostGuestCID}, unix.EAFNOSUPPORT)...)
 	r = append(r, ifPointer(a.requestKey, 2, unix.ENOKEY)...)
 	return append(r, ret(unix.SECCOMP_RET_ALLOW))
 }
