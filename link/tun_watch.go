@@ -19,8 +19,8 @@ import (
 // interface's is, and calls changed with whether it is up, once before anything
 // else and then after every change, from one goroutine. An interface that is
 // moved is followed into the other network namespace, which may take
-// CAP_SYS_ADMIN. There it is looked at every second: a socket that listens
-// would keep the namespace alive, and so the interface, and so the listener.
+// CAP_SYS_ADMIN; without CAP_NET_BROADCAST it is looked at every second there.
+// Otherwise there is no polling.
 //
 // It returns nil when ctx ends, and an error that wraps net.ErrClosed when the
 // interface is deleted or t closed.
@@ -50,52 +50,71 @@ var errMoved = errors.New("the interface went away")
 // follow watches the interface as long as it stays in its namespace.
 func (w *tunWatcher) follow(ctx context.Context) error {
 	away, err := w.t.namespace()
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case away != nil:
+	}
+	var news *linkNews
+	if away == nil {
+		news, err = newsAtHome()
+	} else {
+		news, err = newsFrom(away)
 		away.Close()
-		return w.visit(ctx)
-	}
-	var news *os.File
-	err = w.t.inside(func() (err error) {
-		if news, err = subscribe(unix.RTMGRP_LINK); err != nil {
-			return err
-		}
-		return w.look()
-	})
-	if news != nil {
-		defer news.Close()
-		defer context.AfterFunc(ctx, func() { news.Close() })()
-	}
-	for buf := make([]byte, 64<<10); err == nil; {
-		var n int
-		n, err = news.Read(buf)
-		switch {
-		case errors.Is(err, unix.ENOBUFS): // messages were lost: netlink(7)
-			err = w.t.inside(w.look)
-		case errors.Is(err, unix.EINTR):
-			err = nil
-		case err == nil:
-			err = w.handle(buf[:n])
+		if err != nil {
+			return w.visit(ctx)
 		}
 	}
-	if errors.Is(err, errMoved) {
-		return nil
+	if err != nil {
+		return err
+	}
+	defer news.f.Close()
+	defer context.AfterFunc(ctx, func() { news.f.Close() })()
+	if err = w.listen(news); errors.Is(err, errMoved) {
+		return w.pause(ctx)
 	}
 	return err
 }
 
-// lookAgain is how often an interface elsewhere is looked at.
+// listen goes on until the interface is no longer where the news are from.
+func (w *tunWatcher) listen(news *linkNews) error {
+	if err := w.look(); err != nil {
+		return err
+	}
+	for buf := make([]byte, 64<<10); ; {
+		b, err := news.read(buf)
+		switch {
+		case errors.Is(err, unix.ENOBUFS): // messages were lost: netlink(7)
+			err = w.look()
+		case err == nil:
+			err = w.handle(b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// pause is before the next look for an interface that went away: while its
+// namespace ends it is nowhere for a moment.
+func (w *tunWatcher) pause(ctx context.Context) error {
+	select {
+	case <-time.After(5 * time.Millisecond):
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// lookAgain is how often an interface elsewhere is looked at, if it has to be.
 const lookAgain = time.Second
 
 // visit watches an interface that is in another namespace, as long as it is in
-// another.
+// another, for who may not listen to that.
 func (w *tunWatcher) visit(ctx context.Context) error {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for {
-		if err := w.t.inside(w.look); err != nil && !errors.Is(err, errMoved) {
+		if err := w.look(); errors.Is(err, errMoved) {
+			return w.pause(ctx)
+		} else if err != nil {
 			return err
 		}
 		select {
@@ -111,22 +130,29 @@ func (w *tunWatcher) visit(ctx context.Context) error {
 	}
 }
 
-// look asks for the state. It runs inside.
+// look asks for the state.
 func (w *tunWatcher) look() error {
-	name, err := w.t.name()
+	var now *netlink.LinkAttrs
+	err := w.t.inside(func() error {
+		name, err := w.t.name()
+		if err != nil {
+			return err
+		}
+		l, err := netlink.LinkByName(name)
+		var missing netlink.LinkNotFoundError
+		switch {
+		case errors.As(err, &missing): // renamed or moved this moment
+			return errMoved
+		case err == nil:
+			now = l.Attrs()
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	l, err := netlink.LinkByName(name)
-	var missing netlink.LinkNotFoundError
-	switch {
-	case errors.As(err, &missing): // renamed or moved this moment
-		return errMoved
-	case err != nil:
-		return err
-	}
-	w.index = l.Attrs().Index
-	w.set(l.Attrs())
+	w.index = now.Index
+	w.set(now) // at home: sockets may be made of it
 	return nil
 }
 
@@ -142,10 +168,13 @@ func (w *tunWatcher) set(a *netlink.LinkAttrs) {
 func (w *tunWatcher) handle(b []byte) error {
 	msgs, err := syscall.ParseNetlinkMessage(b)
 	if err != nil {
-		return w.t.inside(w.look)
+		return w.look()
 	}
 	for _, m := range msgs {
-		if m.Header.Type != unix.RTM_NEWLINK && m.Header.Type != unix.RTM_DELLINK || len(m.Data) < unix.SizeofIfInfomsg {
+		switch {
+		case m.Header.Type == unix.RTM_DELNSID: // perhaps the one where it is
+			return errMoved
+		case m.Header.Type != unix.RTM_NEWLINK && m.Header.Type != unix.RTM_DELLINK || len(m.Data) < unix.SizeofIfInfomsg:
 			continue
 		}
 		info := nl.DeserializeIfInfomsg(m.Data)
@@ -157,7 +186,7 @@ func (w *tunWatcher) handle(b []byte) error {
 		}
 		l, err := netlink.LinkDeserialize((*unix.NlMsghdr)(&m.Header), m.Data)
 		if err != nil {
-			return w.t.inside(w.look)
+			return w.look()
 		}
 		w.set(l.Attrs())
 	}

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watched starts to watch a new TUN and returns what is told, and the end.
-func watched(t *testing.T, s *space) (tun *TUN, told <-chan bool, ended <-chan error) {
+// watched starts to watch a new TUN, without some capabilities, and returns
+// what is told, and the end.
+func watched(t *testing.T, s *space, without ...int) (tun *TUN, told <-chan bool, ended <-chan error) {
 	t.Helper()
 	s.do("make a TUN", func() error {
 		f, err := OpenTUN("tun0", 1420)
@@ -36,10 +37,34 @@ func watched(t *testing.T, s *space) (tun *TUN, told <-chan bool, ended <-chan e
 			endedc <- err
 			return
 		}
-		home.Close()
-		endedc <- tun.Watch(ctx, func(up bool) { toldc <- up })
+		defer home.Close()
+		for _, c := range without {
+			dropCapability(t, c)
+		}
+		endedc <- tun.Watch(ctx, func(up bool) {
+			// Sockets are made of what is told: they belong here.
+			at, err1 := os.Stat("/proc/thread-self/ns/net")
+			want, err2 := home.Stat()
+			if err1 != nil || err2 != nil || !os.SameFile(at, want) {
+				t.Error("told in another namespace than its own")
+			}
+			toldc <- up
+		})
 	}()
 	return tun, toldc, endedc
+}
+
+// dropCapability takes one of 0–31 from the effective set of this thread.
+func dropCapability(t *testing.T, c int) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		t.Error(err)
+	}
+	sets[0].Effective &^= 1 << c
+	if err := unix.Capset(&header, &sets[0]); err != nil {
+		t.Error(err)
+	}
 }
 
 func wantTold(t *testing.T, told <-chan bool, want bool) {
@@ -104,8 +129,18 @@ func TestInterfaceIsFollowedUpAndDownAndToAnotherMTU(t *testing.T) {
 }
 
 func TestInterfaceIsFollowedIntoAnotherNamespace(t *testing.T) {
+	followElsewhere(t)
+}
+
+// Who may not listen to other namespaces looks there every second.
+func TestInterfaceIsFollowedElsewhereByLooking(t *testing.T) {
+	followElsewhere(t, unix.CAP_NET_BROADCAST)
+}
+
+func followElsewhere(t *testing.T, without ...int) {
+	t.Helper()
 	s, other := newSpace(t), newSpace(t)
-	tun, told, ended := watched(t, s)
+	tun, told, ended := watched(t, s, without...)
 	wantTold(t, told, false)
 	s.do("up", setTUN(netlink.LinkSetUp))
 	wantTold(t, told, true)
