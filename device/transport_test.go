@@ -124,3 +124,27 @@ func TestPortIsKeptUntilItIsAnother(t *testing.T) {
 		t.Errorf("the same port made another socket, or failed: %v", err)
 	}
 }
+
+// An interface that comes up while its port is taken has no socket, until it
+// is told of another port, or of the same again.
+func TestPortThatWasTakenIsTriedAgain(t *testing.T) {
+	tr := newTestTransport(t)
+	port := mustSetUp(t, tr, true)
+	mustSetUp(t, tr, false)
+	other, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.setUp(true); !errors.Is(err, unix.EADDRINUSE) {
+		t.Fatalf("got %v, want EADDRINUSE", err)
+	}
+	if err := tr.configure(&port, nil); !errors.Is(err, unix.EADDRINUSE) {
+		t.Fatalf("got %v, want EADDRINUSE", err)
+	}
+	other.Close()
+	if err := tr.configure(&port, nil); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := reads(tr)
+	wantReachable(t, got, port, "here")
+}
