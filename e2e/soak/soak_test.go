@@ -165,8 +165,13 @@ func (s *soak) run(span time.Duration) {
 		s.short.again(s.w, s.w.conf(s.t, "short", s.w.short, s.w.wireguard, shortAddr, wireguardPort), stop)
 	})
 	events := s.events()
+	told := time.Now()
 	for n := 0; time.Now().Before(end); time.Sleep(every) {
 		s.sample()
+		if time.Since(told) >= 5*time.Minute {
+			told = time.Now()
+			s.tell()
+		}
 		// One thing happens in each part of a cycle.
 		for ; n < int(time.Since(s.began)/(cycle/time.Duration(len(events)))); n++ {
 			events[n%len(events)]()
@@ -174,6 +179,15 @@ func (s *soak) run(span time.Duration) {
 	}
 	close(stop)
 	short.Wait()
+}
+
+// tell says how it goes, to whoever waits for an hour.
+func (s *soak) tell() {
+	s.t.Logf("after %v:", time.Since(s.began).Round(time.Minute))
+	for _, name := range slices.Sorted(maps.Keys(s.watched)) {
+		m, _ := Measure(s.watched[name])
+		s.t.Logf("  %-40s %6.0f KiB, %v descriptors, %v threads, %v goroutines", name, m["memory"]/1024, m["descriptors"], m["threads"], m["goroutines"])
+	}
 }
 
 // events returns what happens in a cycle, in this order.

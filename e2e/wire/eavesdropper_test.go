@@ -49,6 +49,29 @@ func TestEavesdropperLearnsWhatWireGuardPromises(t *testing.T) {
 	}
 }
 
+// The same of adit device, which has other ways to its packets and datagrams, and
+// says nothing before there is something to say.
+func TestEavesdropperOfADeviceLearnsNoMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.wireguardServer(t)
+	ear := w.listen(t)
+	w.aditDeviceClient(t, endpointV6)
+	for _, a := range []netip.Addr{lab.ServiceV4, lab.ServiceV6} {
+		p := w.start(t, w.Client, probe, "mix", a.String(), a.String())
+		if got := p.Line(suite.Deadline); got != "mixed" {
+			t.Fatalf("the probe said %q", got)
+		}
+		p.WantEnd(suite.Deadline)
+	}
+	h := &listening{t, stop(t, ear), endpointV6, 1420}
+	h.allOfItIsWireGuardToTheEndpoint()
+	h.dataIsPaddedToMultiplesOfSixteen()
+	h.nothingIsInClear()
+	h.outerHeadersShowCongestionAndNothingElse()
+	h.countersCountUpFromZero()
+}
+
 // listenToRun listens while adit run's command sends some of everything, inside
 // by both families, and leaves a program behind that goes on sending.
 func listenToRun(t *testing.T, endpoint netip.AddrPort, mtu int) *listening {
