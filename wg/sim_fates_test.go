@@ -198,7 +198,8 @@ func (m *week) startAnew(s *site, careful bool) {
 }
 
 func (m *week) turnClock(s, o *site) {
-	by := m.upTo(m.upTo(400*24*time.Hour)+1) - m.upTo(m.upTo(400*24*time.Hour)+1)
+	forth, back := m.upTo(m.upTo(400*24*time.Hour)+1), m.upTo(m.upTo(400*24*time.Hour)+1)
+	by := forth - back
 	m.note("the clock of %v is set by %v", s, by)
 	s.skew += by
 	m.burst(s, o)

@@ -170,7 +170,7 @@ func TestASeedIsAWorld(t *testing.T) {
 		}
 		return s.Transcript()
 	}
-	if script(1) != script(1) {
+	if first, again := script(1), script(1); first != again {
 		t.Error("one seed, two worlds")
 	}
 	if script(1) == script(2) {
