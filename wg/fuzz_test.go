@@ -37,8 +37,8 @@ func FuzzMessageParsers(f *testing.F) {
 	f.Add(make([]byte, initiationLen))
 	f.Add(make([]byte, responseLen))
 	f.Add(make([]byte, cookieLen))
-	id := newIdentity(fixedKey(1))
-	peerOf := &peer{key: fixedKey(2).Public()}
+	id := newIdentity(fixedKey(8))
+	peerOf := &peer{key: fixedKey(16).Public()}
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		switch messageType(msg) {
 		case typeInitiation:
@@ -92,7 +92,7 @@ func FuzzInnerPackets(f *testing.F) {
 // Arbitrary datagrams into an engine that has a session: no panic, nothing
 // remembered, no answer, and the tunnel goes on.
 func FuzzReceive(f *testing.F) {
-	w, a, b := newPair(&testing.T{}, 1)
+	w, a, b := newPair(f, 1)
 	var valid [][]byte
 	w.tap = func(_, _ *node, d []byte) { valid = append(valid, append([]byte(nil), d...)) }
 	w.run(time.Second)
