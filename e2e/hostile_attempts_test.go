@@ -79,7 +79,7 @@ func eachSurrounding(t *testing.T, list []surrounding, f func(*testing.T, *world
 				if err := lab.MountTUN(0); err != nil {
 					t.Fatal(err)
 				}
-				defer lab.UnmountTUN()
+				t.Cleanup(func() { lab.UnmountTUN() }) // when what is over it is gone
 			}
 			if s.dead {
 				w.killPeer(t)
@@ -116,6 +116,7 @@ func (w *world) hostileWatch(t *testing.T, s surrounding, mode string) *hostile.
 	}
 	if lab.AsRoot() {
 		w.mountMore(t)
+		w.ownDev(t)
 	}
 	return h
 }
@@ -146,6 +147,48 @@ func (w *world) mountMore(t *testing.T) {
 		}
 		t.Cleanup(func() { unix.Unmount(m.where, unix.MNT_DETACH) })
 	}
+}
+
+// ownDev puts a /dev over that of the machine that has all of it, and an RDMA
+// device besides.
+func (w *world) ownDev(t *testing.T) {
+	t.Helper()
+	dir := filepath.Join(w.Dir, "dev")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.MkdirAll(dir, 0o755))
+	must(unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"))
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	entries, err := os.ReadDir("/dev")
+	must(err)
+	for _, e := range entries {
+		from, to := filepath.Join("/dev", e.Name()), filepath.Join(dir, e.Name())
+		switch {
+		case e.Name() == "ptmx": // it looks for its pts beside it
+			must(unix.Mknod(to, unix.S_IFCHR, int(unix.Mkdev(5, 2))))
+			must(os.Chmod(to, 0o666))
+			continue
+		case e.Type()&os.ModeSymlink != 0:
+			target, err := os.Readlink(from)
+			must(err)
+			must(os.Symlink(target, to))
+			continue
+		case e.IsDir():
+			must(os.Mkdir(to, 0o755))
+		default:
+			must(os.WriteFile(to, nil, 0))
+		}
+		must(unix.Mount(from, to, "", unix.MS_BIND|unix.MS_REC, ""))
+	}
+	must(os.Mkdir(filepath.Join(dir, "infiniband"), 0o755))
+	must(os.WriteFile(filepath.Join(dir, "infiniband", "uverbs0"), nil, 0o666))
+	must(os.Chmod(filepath.Join(dir, "infiniband", "uverbs0"), 0o666)) // whatever the umask
+	must(unix.Mount(dir, "/dev", "", unix.MS_BIND|unix.MS_REC, ""))
+	t.Cleanup(func() { unix.Unmount("/dev", unix.MNT_DETACH) })
 }
 
 // cProgram compiles the C part of the list, "" where there is no compiler.

@@ -22,7 +22,11 @@ var resolverDirs = []string{
 	"/var/run/nscd", "/var/run/avahi-daemon", "/var/db/nscd", "/var/cache/nscd",
 }
 
-// maskAll masks every resolver directory that is there and not masked, under
+// maskedDirs are the resolvers' directories, and that of RDMA devices: their packets
+// pass the network stack by, and with it network namespaces.
+var maskedDirs = append([]string{"/dev/infiniband"}, resolverDirs...)
+
+// maskAll masks every one of maskedDirs that is there and not masked, under
 // each of its names: /run may be mounted a second time elsewhere, as in a
 // container that is given the host's.
 func maskAll(resolvConf string) error {
@@ -30,7 +34,7 @@ func maskAll(resolvConf string) error {
 	if err != nil {
 		return err
 	}
-	for _, dir := range resolverDirs {
+	for _, dir := range maskedDirs {
 		for i, name := range namesOf(dir, mounts) {
 			if masked(name) {
 				continue

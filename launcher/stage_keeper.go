@@ -113,7 +113,7 @@ func (k *keeper) run(engine process) {
 // watch watches the directories in which something can be made anew. A watch
 // that is there already stays one.
 func (k *keeper) watch() {
-	for _, dir := range resolverDirs {
+	for _, dir := range maskedDirs {
 		// Also the parent's parent: /run/systemd may come and go itself.
 		k.watchDir(filepath.Dir(dir))
 		k.watchDir(filepath.Dir(filepath.Dir(dir)))
