@@ -230,6 +230,36 @@ func TestSourceThatIsNotOursIsForgotten(t *testing.T) {
 	}
 }
 
+// A handshake must not fail for its traffic class.
+func TestAClassThatIsRefusedIsDoneWithout(t *testing.T) {
+	for _, errno := range []unix.Errno{unix.EINVAL, unix.EOPNOTSUPP, unix.ENOPROTOOPT, unix.EPERM} {
+		for _, local := range []string{"", "127.0.0.1"} {
+			for _, sizes := range [][]int{{148}, {148, 148, 148}} {
+				f := &faulty{refuse: func(m *mmsghdr) unix.Errno {
+					if has(m, unix.IPPROTO_IP, unix.IP_TOS) {
+						return errno
+					}
+					return 0
+				}}
+				a, z, path := faultyPair(t, f)
+				if local != "" {
+					path.Local = netip.MustParseAddr(local)
+				}
+				b := packet.NewBatch(packet.Room{})
+				fill(b, path, 0x88, sizes...)
+				if err := a.Write(b); err != nil {
+					t.Fatalf("%v: Write: %v", errno, err)
+				}
+				collect(t, z, len(sizes), func(b *packet.Batch, i, k int) {
+					if !bytes.Equal(b.Packet(i), datagram(k, sizes[k])) || b.TOS(i) != 0 {
+						t.Fatalf("%v: datagram %d came with class %#x", errno, k, b.TOS(i))
+					}
+				})
+			}
+		}
+	}
+}
+
 func TestReadErrorsOfOtherDatagramsAreNotFinal(t *testing.T) {
 	n := 0
 	k := linux()

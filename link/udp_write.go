@@ -223,6 +223,11 @@ func (s *sender) settle(fd, i int, errno unix.Errno) (again bool) {
 		s.envelope(i)
 		return true
 	}
+	if m.tos != 0 && tosRefused(errno) {
+		m.tos = 0 // unmarked is better than not at all
+		s.envelope(i)
+		return true
+	}
 	s.fail(m.n, errno)
 	return false
 }
@@ -231,6 +236,17 @@ func (s *sender) settle(fd, i int, errno unix.Errno) (again bool) {
 func sourceRefused(errno unix.Errno) bool {
 	switch errno {
 	case unix.EINVAL, unix.EADDRNOTAVAIL, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENODEV, unix.ENXIO:
+		return true
+	}
+	return false
+}
+
+// tosRefused reports whether the datagram may be let through without a traffic
+// class: a kernel that is none of Linux's own does not know it, or a filter
+// minds it.
+func tosRefused(errno unix.Errno) bool {
+	switch errno {
+	case unix.EINVAL, unix.EOPNOTSUPP, unix.ENOPROTOOPT, unix.EPERM:
 		return true
 	}
 	return false

@@ -54,8 +54,8 @@ func TestManyAllowedIPsAreSetQuicklyAndAreSmall(t *testing.T) {
 	if each := (liveHeap() - before) / prefixes; each > 100 {
 		t.Errorf("an allowed IP costs %d bytes, want at most 100", each)
 	}
-	if took > 500*time.Millisecond {
-		t.Errorf("setting %d allowed IPs of %d peers took %v, want at most 500ms", prefixes, peers, took)
+	if took > time.Second {
+		t.Errorf("setting %d allowed IPs of %d peers took %v, want at most a second", prefixes, peers, took)
 	}
 	t.Logf("%d allowed IPs of %d peers: %v", prefixes, peers, took)
 	runtime.KeepAlive(gate)
