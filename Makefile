@@ -6,7 +6,9 @@ MAKEFLAGS   += --no-builtin-rules
 
 PREFIX      ?= /usr/local
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-FUZZTIME    ?= 20s
+FUZZTIME    ?= 10m
+SEEDS       ?= 1000
+SEED        ?= 1
 SOAK        ?= 60m
 # cli's generator of man pages, which adit does not use, stays out.
 TAGS        := -tags urfave_cli_no_docs
@@ -20,7 +22,7 @@ UNIT         = $(shell go list $(TAGS) ./... | grep -vxE "$$(echo $(E2E:./%=adit
 GOTEST       = go test $(TAGS)
 SUMMARY      = tee bin/test.log | awk -f .ci/summary.awk
 
-.PHONY: build demo test check lint unit race fuzz bench perf cover soak install clean help
+.PHONY: build demo test check lint unit race fuzz bench perf soak simulate cover covered install clean help
 .DEFAULT_GOAL := build
 
 build: ## bin/adit, one static file
@@ -30,7 +32,8 @@ demo: build ## the main job, with nothing but this machine
 	bin/adit demo
 
 test: build ## every test; what cannot run here is skipped, and said
-	{ failed=0; $(GOTEST) -v $(UNIT) || failed=1; \
+	mkdir -p bin
+	{ failed=0; $(GOTEST) -v -coverprofile bin/cover.out $(UNIT) || failed=1; \
 	  ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 20m $(E2E) || failed=1; \
 	  exit $$failed; } 2>&1 | $(SUMMARY)
 
@@ -45,9 +48,9 @@ unit: ## tests that need nothing of the machine
 	$(GOTEST) $(UNIT)
 
 race: ## unit tests under the race detector; wants a C compiler
-	CGO_ENABLED=1 $(GOTEST) -race $(UNIT)
+	ADIT_SEEDS=$${ADIT_SEEDS:-20} CGO_ENABLED=1 $(GOTEST) -race $(UNIT)
 
-fuzz: ## every fuzz target for FUZZTIME (20s)
+fuzz: ## every fuzz target for FUZZTIME (10m)
 	grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
 		for target in $$(grep -hoP '^func \KFuzz\w+' $$dir/*_test.go); do \
 			echo "$$dir $$target"; \
@@ -62,13 +65,21 @@ bench: ## benchmarks, to bench/COMMIT.txt for benchstat
 perf: build ## CPU per GiB against wireguard-go, and the time of a run; wants iperf3
 	ADIT_E2E_BINARY=$(CURDIR)/bin/adit go run $(TAGS) ./e2e/perf
 
-soak: ## does adit grow? SOAK (60m) of everything, with the slopes
+soak: ## does adit grow? SOAK (60m) of everything, with the slopes; then ten thousand simulated weeks
 	ADIT_SOAK=$(SOAK) $(GOTEST) -v -count=1 -timeout 0 -run TestNothingGrows ./e2e/soak
+	$(MAKE) --no-print-directory simulate SEEDS=10000
 
-cover: ## coverage of the unit tests, to bin/cover.html
+simulate: ## weeks of the protocol in which anything may happen: SEEDS (1000) from SEED (1)
+	ADIT_SEEDS=$(SEEDS) ADIT_SEED=$(SEED) $(GOTEST) -v -count=1 -timeout 0 -run '^TestAnyWeek$$' ./wg
+
+cover: ## coverage of the unit tests; of the engine's core at least 90 %
 	mkdir -p bin
 	$(GOTEST) -coverprofile bin/cover.out $(UNIT)
+	$(MAKE) --no-print-directory covered
 	go tool cover -html bin/cover.out -o bin/cover.html
+
+covered: ## cover, of the tests that make test ran last
+	awk -f .ci/cover.awk bin/cover.out
 
 install: build ## to PREFIX (/usr/local), with wireguard-adit and the manual
 	install -D -m 755 bin/adit $(DESTDIR)$(PREFIX)/bin/adit
