@@ -1,5 +1,7 @@
 package launcher
 
+//lint:file-ignore U1000 entry_linux_*.s reads these
+
 // What the program's entry point (entry_linux_*.s) needs before there is a Go
 // runtime: with less than this the runtime does not start or dies early. It
 // reserves some 600 MB of addresses, which cost nothing, whatever it uses. More

@@ -130,9 +130,12 @@ func errNotAccepted(addr, endpoints string, timeout time.Duration, again func(st
 
 // What the program's entry point says, in bytes: there is no runtime yet.
 var (
+	//lint:ignore U1000 entry_linux_*.s reads it
 	entryNoSpace = "adit: error: the address space is limited to less than 768 MB: a Go program cannot start in it\nadit: hint: ulimit -v unlimited\n"
+	//lint:ignore U1000 entry_linux_*.s reads it
 	entryNoFiles = "adit: error: fewer than 16 open files are allowed here\nadit: hint: ulimit -n 1024\n"
-	entryNoData  = "adit: error: memory is limited to less than 96 MB: a Go program cannot start in it\nadit: hint: ulimit -d unlimited\n"
+	//lint:ignore U1000 entry_linux_*.s reads it
+	entryNoData = "adit: error: memory is limited to less than 96 MB: a Go program cannot start in it\nadit: hint: ulimit -d unlimited\n"
 )
 
 // errTooFew is about a limit on what a run needs some of.
