@@ -29,6 +29,7 @@ type Options struct {
 // clients that configure them.
 type Device struct {
 	log    *slog.Logger
+	tun    *gate
 	udp    *transport
 	engine *wg.Engine
 
@@ -113,9 +114,9 @@ func newDevice(tun packet.Device, log *slog.Logger) (*Device, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	d := &Device{log: log, udp: newTransport(log), state: newState()}
+	d := &Device{log: log, tun: newGate(tun), udp: newTransport(log), state: newState()}
 	var err error
-	d.engine, err = wg.New(wg.Config{Device: tun, Transport: d.udp, OnDemand: true, Logger: log})
+	d.engine, err = wg.New(wg.Config{Device: d.tun, Transport: d.udp, OnDemand: true, Logger: log})
 	return d, err
 }
 
@@ -166,6 +167,7 @@ func (d *Device) follow(up bool) {
 	d.up = up
 	d.log.Debug("interface", "up", up)
 	if !up {
+		d.tun.set(false)
 		d.state.settle(d.engine.Status())
 		d.push(nil)
 	}
@@ -174,6 +176,7 @@ func (d *Device) follow(up bool) {
 	}
 	if up {
 		d.push(d.state.config())
+		d.tun.set(true)
 	}
 }
 

@@ -14,6 +14,7 @@
 //	transport.go   a wg.Transport whose socket can be replaced
 //	socket.go      /var/run/wireguard/NAME.sock
 //	tun.go         the interface
+//	gate.go        packets that are faster than the news that it is up
 //	detach.go      going to the background
 //
 // The protocol is https://www.wireguard.com/xplatform/. An operation is carried
