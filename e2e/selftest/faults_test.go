@@ -2,11 +2,13 @@ package selftest
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -56,7 +58,8 @@ func TestReorderedDatagramsAreDeliveredOnce(t *testing.T) {
 		s := w.b.newSink(insideB4, port)
 		s.c.SetReadBuffer(1 << 20)
 		sent := make(chan error, 1) // the one result
-		go func() { sent <- w.a.count(n, insideA4, insideB4, port) }()
+		var arrived atomic.Int32
+		go func() { sent <- w.a.count(n, insideA4, insideB4, port, &arrived) }()
 		var got []int
 		buf := make([]byte, 1500)
 		for len(got) < n-depth {
@@ -65,6 +68,7 @@ func TestReorderedDatagramsAreDeliveredOnce(t *testing.T) {
 				t.Fatalf("%d of %d datagrams arrive, want %d: %v (%v)", len(got), n, n-depth, err, r)
 			}
 			got = append(got, int(binary.BigEndian.Uint32(buf)))
+			arrived.Store(int32(len(got)))
 		}
 		if err := <-sent; err != nil {
 			t.Fatal(err)
@@ -79,9 +83,10 @@ func TestReorderedDatagramsAreDeliveredOnce(t *testing.T) {
 	})
 }
 
-// count sends n numbered datagrams, no faster than a tunnel under test takes
-// them.
-func (h *host) count(n int, from, to string, port int) error {
+// count sends n numbered datagrams, and is never further ahead of what has
+// arrived than all the queues on the way can hold.
+func (h *host) count(n int, from, to string, port int, arrived *atomic.Int32) error {
+	const ahead = 200
 	var c *net.UDPConn
 	err := h.ns.Do(func() (err error) {
 		c, err = net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 0)),
@@ -92,14 +97,14 @@ func (h *host) count(n int, from, to string, port int) error {
 		return err
 	}
 	defer c.Close()
-	pace := time.NewTicker(2 * time.Millisecond)
-	defer pace.Stop()
 	for i := range n {
 		if _, err := c.Write(binary.BigEndian.AppendUint32(nil, uint32(i))); err != nil {
 			return err
 		}
-		if i%20 == 19 {
-			<-pace.C
+		for end := time.Now().Add(patience); i-int(arrived.Load()) > ahead; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				return fmt.Errorf("of %d datagrams only %d arrive", i, arrived.Load())
+			}
 		}
 	}
 	return nil
