@@ -66,10 +66,9 @@ func newWorld(t *testing.T) *world {
 
 // startServices starts echo and names on every address of the server.
 func startServices() error {
-	// The gateway passes pings on where this allows it.
-	if err := os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 2147483647"), 0); err != nil {
-		return err
-	}
+	// The gateway passes pings on where this allows it. In a lab that is not
+	// root's it cannot be allowed, and they are lost.
+	os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 2147483647"), 0)
 	names := &services.Nameserver{Addrs: map[string][]netip.Addr{"secret.test.": {lab.ServiceV4, lab.ServiceV6}}}
 	l, err := net.Listen("tcp", ":7")
 	if err != nil {
