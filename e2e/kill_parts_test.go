@@ -179,6 +179,13 @@ func (s step) String() string { return fmt.Sprintf("%s, call %d, number %d", s.p
 // nobody left who could come to a step.
 func held(t *testing.T, cmd *exec.Cmd, at func(k *killing, s step)) (*killing, <-chan struct{}) {
 	t.Helper()
+	return heldApart(t, cmd, func(k *killing, s step) <-chan struct{} { at(k, s); return nil })
+}
+
+// heldApart is held, but at may return a channel: the step is done when that is
+// closed, and others go on meanwhile.
+func heldApart(t *testing.T, cmd *exec.Cmd, at func(k *killing, s step) <-chan struct{}) (*killing, <-chan struct{}) {
+	t.Helper()
 	k := startKilling(t, cmd)
 	h, err := hold.Watch(k.pid())
 	if err != nil {
@@ -189,11 +196,11 @@ func held(t *testing.T, cmd *exec.Cmd, at func(k *killing, s step)) (*killing, <
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		if err := h.Serve(func(c hold.Call) {
+		if err := h.Serve(func(c hold.Call) <-chan struct{} {
 			s := step{part: partOf(c.TID), nr: c.NR}
 			count[s]++
 			s.n = count[s]
-			at(k, s)
+			return at(k, s)
 		}); err != nil {
 			t.Errorf("hold the run: %v", err)
 		}

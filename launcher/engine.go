@@ -146,6 +146,10 @@ func (e *engine) takeOrders(orders *json.Decoder) {
 			e.child.end(e.l.StopTimeout)
 			return
 		}
+		if o.Stopping {
+			e.child.frontStopping()
+			continue
+		}
 		runs := false
 		if o.Starting {
 			runs = e.child.runs()

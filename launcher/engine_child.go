@@ -21,11 +21,15 @@ type child struct {
 	running bool             // it has become the command
 	pending []syscall.Signal // came before we knew that; delivered then
 	lost    func()           // called when pid has ended in misfortune before it became the command
+	stopped bool             // pid is stopped
 	keeper  int              // the keeper, 0 before
 	retired bool             // the keeper is to end
-	keeping chan struct{}    // closed when the keeper has ended and was not to
-	ends    map[int]report   // how those children ended that may prove to be the command
-	reaped  sync.Cond        // ends has grown; its lock is mu
+
+	frontStops bool // the front has said that it stops, and we have not continued it since
+
+	keeping chan struct{}  // closed when the keeper has ended and was not to
+	ends    map[int]report // how those children ended that may prove to be the command
+	reaped  sync.Cond      // ends has grown; its lock is mu
 }
 
 func newChild(f func(report)) *child {
@@ -95,12 +99,63 @@ func (c *child) changed(pid int, ws unix.WaitStatus) {
 		c.ended(pid, report{Event: eventExit, PID: pid, Code: 128 + int(ws.Signal()), Signal: ws.Signal()})
 	case !c.is(pid):
 	case ws.Stopped():
+		c.stands(true)
 		c.report(report{Event: eventStopped, PID: pid, Signal: ws.StopSignal()})
 	case ws.Continued():
 		// The front follows, whoever continued the command.
-		unix.Kill(os.Getppid(), unix.SIGCONT)
+		if c.stands(false) {
+			go c.wakeFront()
+		}
 	}
 }
+
+// stands notes that the command has been stopped or continued, and reports
+// whether the front is stopped because of it, or about to be.
+func (c *child) stands(stopped bool) (front bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = stopped
+	return c.frontStops
+}
+
+// frontStopping is told that the front is about to stop as the command has. That
+// may have been continued meanwhile.
+func (c *child) frontStopping() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frontStops = true
+	if !c.stopped {
+		go c.wakeFront()
+	}
+}
+
+// wakeFront continues the front, which has said that it is about to stop, once
+// it has. It gives up when the command has been stopped again, or the front has
+// been seen to run for some time: somebody else has continued it.
+func (c *child) wakeFront() {
+	front := os.Getppid()
+	for range wakeLooks {
+		c.mu.Lock()
+		due := c.frontStops && !c.stopped
+		_, state, _, ok := procStat(front)
+		if due && ok && state == 'T' {
+			unix.Kill(front, unix.SIGCONT)
+			c.frontStops, due = false, false
+		}
+		c.mu.Unlock()
+		if !due || !ok {
+			return
+		}
+		time.Sleep(wakePause)
+	}
+}
+
+// How often, and how long after each other, one looks whether the front has
+// stopped as it said: it is on its way.
+const (
+	wakeLooks = 1000
+	wakePause = 5 * time.Millisecond
+)
 
 // is reports whether pid is the command or becomes it: a Ctrl-Z is for that
 // process too.

@@ -65,6 +65,9 @@ func (f *front) passSignals(c <-chan os.Signal) {
 // the command alone have been continued.
 func (f *front) stopLike(pid int) {
 	if _, state, _, ok := procStat(pid); ok && state == 'T' {
+		// If the command goes on before we have stopped, the engine sees to it
+		// that we do too.
+		f.order(order{Stopping: true})
 		unix.Kill(os.Getpid(), unix.SIGSTOP)
 	}
 }

@@ -25,64 +25,43 @@ import (
 // The keeper ends with the engine. When the front is gone as well, nobody else
 // is left who could end the command: the keeper does.
 
-// A keeperConfig is what the keeper is started with. It stands in its command
-// line, where everybody can read it.
-type keeperConfig struct {
-	Stage   stageConfig
-	Changes int // the descriptor of its inotify instance
-}
-
 // startKeeper starts the keeper as a child of the engine, not of this process:
-// the command would otherwise find a child that it has not started.
+// the command would otherwise find a child that it has not started. What the
+// keeper has to know of c stands in its command line, where everybody can read it.
 func startKeeper(c *stageConfig) (int, error) {
-	// Made here, where a failure can still be reported.
-	changes, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return 0, step(callInotify, err)
-	}
-	defer unix.Close(changes)
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
 	}
 	defer null.Close()
 	fd := null.Fd()
-	files := []uintptr{fd, fd, fd, uintptr(changes)}
-	config, err := json.Marshal(keeperConfig{
-		Stage: stageConfig{
-			DNS: c.DNS, Search: c.Search, KeepEtc: c.KeepEtc,
-			Front: c.Front, Engine: c.Engine, StopTimeout: c.StopTimeout,
-		},
-		Changes: len(files) - 1,
+	config, err := json.Marshal(stageConfig{
+		DNS: c.DNS, Search: c.Search, KeepEtc: c.KeepEtc,
+		Front: c.Front, Engine: c.Engine, StopTimeout: c.StopTimeout,
 	})
 	if err != nil {
 		return 0, err
 	}
 	return syscall.ForkExec("/proc/self/exe", []string{keeperName, string(config)}, &syscall.ProcAttr{
-		Env: []string{}, Files: files,
+		Env: []string{}, Files: []uintptr{fd, fd, fd},
 		// Stopped, it must hear that the engine is gone.
 		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_PARENT, Pdeathsig: unix.SIGCONT},
 	})
 }
-
-// callInotify is the call by which the kernel says that the user has no inotify
-// instance left.
-const callInotify = "inotify_init1"
 
 // keeperMain is the keeper's main.
 func keeperMain(args []string) {
 	nameProcess(keeperName)
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	unix.Umask(0o022)
-	var c keeperConfig
+	closeInherited(-1)
+	var c stageConfig
 	if len(args) == 1 && json.Unmarshal([]byte(args[0]), &c) == nil {
-		unix.CloseOnExec(c.Changes)
-		closeInherited(-1)
-		k := keeper{files: etcFiles(&c.Stage), bind: c.Stage.KeepEtc, changes: c.Changes}
-		front := openProcess(c.Stage.Front)
-		k.run(openProcess(c.Stage.Engine))
+		k := keeper{files: etcFiles(&c), bind: c.KeepEtc}
+		front := openProcess(c.Front)
+		k.run(openProcess(c.Engine))
 		front.wait()
-		endCompanions(c.Stage.StopTimeout)
+		endCompanions(c.StopTimeout)
 	}
 	os.Exit(0)
 }
@@ -90,11 +69,20 @@ func keeperMain(args []string) {
 type keeper struct {
 	files   []etcFile
 	bind    bool // the files are bound over those of /etc
-	changes int  // inotify descriptor
+	changes int  // inotify descriptor, -1 if there is none
+	blind   bool // some changes are not told of
 }
+
+// blindPause is the time in milliseconds between two looks of a keeper that is
+// not told of every change: the user's inotify instances or watches are used up.
+const blindPause = 20
 
 // run renews what is undone until the engine ends.
 func (k *keeper) run(engine process) {
+	var err error
+	if k.changes, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err != nil {
+		k.changes = -1 // poll(2) passes it over
+	}
 	poll := []unix.PollFd{{Fd: int32(k.changes), Events: unix.POLLIN}}
 	if engine.fd >= 0 {
 		poll = append(poll, unix.PollFd{Fd: int32(engine.fd), Events: unix.POLLIN})
@@ -103,7 +91,11 @@ func (k *keeper) run(engine process) {
 		// Watch first, then look: what comes in between is seen twice.
 		k.watch()
 		k.renew()
-		if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR {
+		pause := -1
+		if k.blind {
+			pause = blindPause
+		}
+		if _, err := unix.Poll(poll, pause); err != nil && err != unix.EINTR {
 			return
 		}
 		k.drain()
@@ -113,6 +105,7 @@ func (k *keeper) run(engine process) {
 // watch watches the directories in which something can be made anew. A watch
 // that is there already stays one.
 func (k *keeper) watch() {
+	k.blind = k.changes < 0
 	for _, dir := range maskedDirs {
 		// Also the parent's parent: /run/systemd may come and go itself.
 		k.watchDir(filepath.Dir(dir))
@@ -131,8 +124,12 @@ func (k *keeper) watch() {
 }
 
 func (k *keeper) watchDir(dir string) {
-	if dir != "/" {
-		unix.InotifyAddWatch(k.changes, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR)
+	if dir == "/" || k.changes < 0 {
+		return
+	}
+	_, err := unix.InotifyAddWatch(k.changes, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR)
+	if err == unix.ENOSPC || err == unix.ENOMEM {
+		k.blind = true
 	}
 }
 

@@ -165,7 +165,7 @@ func (t *tunnel) stageConfig(in inside, mtu int) *stageConfig {
 		Addresses: in.addresses, Routes: in.routes, MTU: mtu,
 		Search: t.cfg.DNSSearch, Inner: m.inner, KeepEtc: m.whole,
 		Ignored: t.e.l.Ignored,
-		Front:   os.Getppid(), Engine: os.Getpid(), StopTimeout: t.e.l.StopTimeout,
+		Front:   t.e.l.PID, Engine: os.Getpid(), StopTimeout: t.e.l.StopTimeout,
 	}
 	if len(c.Routes) > maxRoutes {
 		c.Routes = nil

@@ -40,7 +40,8 @@ type launch struct {
 	LogLevel    int
 	LogFormat   string
 
-	PGID    int    // the front's process group, which becomes the command's
+	PID     int    // the front's
+	PGID    int    // its process group, which becomes the command's
 	Ignored uint64 // signals ignored by our caller
 }
 
@@ -50,7 +51,7 @@ func newLaunch(o *Options, mode string) *launch {
 		AsRoot: o.AsRoot, StopTimeout: o.StopTimeout,
 		PcapInner: o.PcapInner, PcapOuter: o.PcapOuter,
 		LogLevel: int(o.LogLevel), LogFormat: o.LogFormat,
-		PGID: unix.Getpgrp(), Ignored: ignoredSignals(),
+		PID: os.Getpid(), PGID: unix.Getpgrp(), Ignored: ignoredSignals(),
 	}
 	if l.StopTimeout == 0 {
 		l.StopTimeout = DefaultStopTimeout
@@ -132,6 +133,7 @@ const (
 // An order is one message from the front to the engine, after the launch.
 type order struct {
 	Signal   syscall.Signal // to the command; before it has started: give up
+	Stopping bool           // nothing: the front is about to stop as the command has
 	Starting bool           // only the giving up: the command has it already, or is not to have it
 }
 

@@ -88,10 +88,7 @@ func errUnresolved(ep config.Endpoint, err error) *Error {
 
 func errStep(step string, err error) *Error {
 	e := failed(fmt.Errorf("mode namespace: %s: %w", step, err))
-	switch {
-	case step == callInotify:
-		e.Hints = []string{hintInotify}
-	case e.Hints == nil:
+	if e.Hints == nil {
 		e.Hints = []string{"adit doctor"}
 	}
 	return e
@@ -146,7 +143,6 @@ func errTooFew(what string, free, needed uint64, hint string) *Error {
 const (
 	hintFiles     = "ulimit -n 1024"
 	hintProcesses = "ulimit -u 4096"
-	hintInotify   = "sudo sysctl -w fs.inotify.max_user_instances=1024"
 	hintAllFiles  = "sudo sysctl -w fs.file-max=1000000"
 	hintDisk      = "df -h"
 	hintFileSize  = "ulimit -f unlimited"

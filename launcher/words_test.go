@@ -36,7 +36,6 @@ func TestEveryMessage(t *testing.T) {
 		errEngineLost(true, unix.WaitStatus(unix.SIGKILL)),
 		errEngineLost(false, 2<<8),
 		errTooFew("open files", 11, 26, hintFiles),
-		errStep(callInotify, unix.EMFILE),
 		doing("start a process", unix.EAGAIN),
 		doing("start a process", unix.E2BIG),
 		doing("start the engine", unix.ENFILE),

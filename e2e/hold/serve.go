@@ -3,6 +3,7 @@ package hold
 import (
 	"fmt"
 	"os"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -62,10 +63,13 @@ const (
 	flagContinue = 1          // SECCOMP_USER_NOTIF_FLAG_CONTINUE
 )
 
-// Serve calls at for every call, which goes on when at has returned, until no
-// process is left that has the filter. All others that come meanwhile wait too.
-func (h *Hold) Serve(at func(Call)) error {
+// Serve calls at for every call, until no process is left that has the filter.
+// The call goes on when at has returned, and all others that come meanwhile wait
+// too; if at returns a channel, when that is closed, and the others need not wait.
+func (h *Hold) Serve(at func(Call) <-chan struct{}) error {
+	var later sync.WaitGroup
 	defer unix.Close(h.fd)
+	defer later.Wait()
 	for {
 		poll := []unix.PollFd{{Fd: int32(h.fd), Events: unix.POLLIN}}
 		if _, err := unix.Poll(poll, -1); err == unix.EINTR {
@@ -84,11 +88,22 @@ func (h *Hold) Serve(at func(Call)) error {
 		default:
 			return fmt.Errorf("receive a call: %w", errno)
 		}
-		at(Call{TID: int(n.pid), NR: int(n.nr), Args: n.args})
-		r := response{id: n.id, flags: flagContinue}
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(h.fd), ioctlSend, uintptr(unsafe.Pointer(&r)))
-		if errno != 0 && errno != unix.ENOENT {
-			return fmt.Errorf("let a call go on: %w", errno)
+		if c := at(Call{TID: int(n.pid), NR: int(n.nr), Args: n.args}); c != nil {
+			later.Go(func() { <-c; h.goOn(n.id) })
+			continue
+		}
+		if err := h.goOn(n.id); err != nil {
+			return fmt.Errorf("let a call go on: %w", err)
 		}
 	}
+}
+
+// goOn lets a call go on, unless its process has been killed meanwhile.
+func (h *Hold) goOn(id uint64) error {
+	r := response{id: id, flags: flagContinue}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(h.fd), ioctlSend, uintptr(unsafe.Pointer(&r)))
+	if errno != 0 && errno != unix.ENOENT {
+		return errno
+	}
+	return nil
 }
