@@ -47,7 +47,7 @@ func (c *core) admit(now Instant, id *identity, msg []byte, way *packet.Path, ou
 	cookie := c.secret.cookie(now, way.Remote, c.random)
 	if !checkMAC2(msg, cookie) {
 		c.drops.underLoad.Add(1)
-		id.makeCookieReply(out.datagram(cookieLen, way), msg, cookie, c.random)
+		id.makeCookieReply(out.datagram(cookieLen, way, 0), msg, cookie, c.random)
 		return false
 	}
 	if !c.sources.allow(now, way.Remote.Addr()) {
@@ -100,7 +100,7 @@ func (c *core) handleInitiation(now Instant, id *identity, msg []byte, way *pack
 		out.event(p, EndpointChanged)
 	}
 	p.jar.addMACs(now, m[:], p.key)
-	copy(out.datagram(responseLen, way), m[:])
+	copy(out.datagram(responseLen, way, handshakeTOS), m[:])
 	s := newSession(now, &send, &recv, index, r.sender, false)
 	s.met = p.meets(now)
 	c.installResponded(p, s)

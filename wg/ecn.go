@@ -12,8 +12,8 @@ const (
 	ecnMask = 3 // of the traffic class
 )
 
-// handshakeTOS is the traffic class of handshake messages: DSCP AF41, so that
-// they come through where data queues (messages.h, HANDSHAKE_DSCP). Data has
+// handshakeTOS is the traffic class of initiations and responses: DSCP AF41, so
+// that they come through where data queues (messages.h, HANDSHAKE_DSCP). Data has
 // DSCP 0, for the class of a packet inside is nobody's business outside.
 const handshakeTOS = 0x88
 
@@ -25,29 +25,27 @@ func innerECN(pkt []byte) uint8 {
 	return pkt[1] >> 4 & 3 // traffic class: the low half of byte 0 and the high half of byte 1
 }
 
-// decapsulateECN carries the outer header's ECN field into the packet and
-// reports whether the packet may go on (RFC 6040 §4.2, figure 4):
+// decapsulateECN carries the outer header's ECN field into the packet (RFC 6040
+// §4.2, figure 4):
 //
 //	inner \ outer  Not-ECT  ECT(0)   ECT(1)   CE
-//	Not-ECT        Not-ECT  Not-ECT  Not-ECT  drop
+//	Not-ECT        Not-ECT  Not-ECT  Not-ECT  Not-ECT
 //	ECT(0)         ECT(0)   ECT(0)   ECT(1)   CE
 //	ECT(1)         ECT(1)   ECT(1)   ECT(1)   CE
 //	CE             CE       CE       CE       CE
 //
-// A mark on a packet whose ends do not understand it means that it would have
-// been dropped.
-func decapsulateECN(pkt []byte, outer uint8) bool {
+// The RFC would drop a packet that came marked and whose ends do not understand
+// marks. Linux lets it pass (receive.c does not look at what
+// INET_ECN_decapsulate returns), and so do we: one router that marks everything
+// must not cut off those who never asked for it.
+func decapsulateECN(pkt []byte, outer uint8) {
 	if outer == ecnNotECT || outer == ecnECT0 {
-		return true
+		return
 	}
 	inner := innerECN(pkt)
-	switch {
-	case inner == ecnNotECT:
-		return outer != ecnCE
-	case outer == ecnCE && inner != ecnCE, outer == ecnECT1 && inner == ecnECT0:
+	if outer == ecnCE && inner != ecnNotECT && inner != ecnCE || outer == ecnECT1 && inner == ecnECT0 {
 		setECN(pkt, outer)
 	}
-	return true
 }
 
 // setECN writes the ECN field of an IP packet, and mends an IPv4 header's

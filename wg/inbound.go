@@ -99,10 +99,7 @@ func (c *core) openData(r *run, routes *allowedIPs, b *packet.Batch, i int, msg 
 		c.drops.sourceDenied.Add(1)
 		return false
 	}
-	if !decapsulateECN(pkt[:n], b.TOS(i)&ecnMask) {
-		c.drops.marked.Add(1)
-		return false
-	}
+	decapsulateECN(pkt[:n], b.TOS(i)&ecnMask)
 	b.SetPacket(i, b.Offset(i)+headerLen, n)
 	r.bytes += size
 	return true

@@ -77,7 +77,7 @@ func (c *core) initiate(now Instant, p *peer, out *output) {
 // sendInitiation sends the initiation in flight along ways.
 func (c *core) sendInitiation(p *peer, ways []*packet.Path, out *output) (addrs []netip.AddrPort) {
 	for _, w := range ways {
-		copy(out.datagram(initiationLen, w), p.handshake.msg[:])
+		copy(out.datagram(initiationLen, w, handshakeTOS), p.handshake.msg[:])
 		p.tx += initiationLen
 		addrs = append(addrs, w.Remote)
 	}

@@ -43,10 +43,10 @@ func (o *output) batch(n int) (b *packet.Batch, i int, pkt []byte) {
 
 // datagram adds a handshake message of n bytes that goes along way, and returns
 // its bytes.
-func (o *output) datagram(n int, way *packet.Path) []byte {
+func (o *output) datagram(n int, way *packet.Path, tos uint8) []byte {
 	b, i, m := o.batch(n)
 	b.SetPath(i, way)
-	b.SetTOS(i, handshakeTOS)
+	b.SetTOS(i, tos)
 	return m
 }
 

@@ -41,7 +41,6 @@ type Drops struct {
 	BadTag       uint64 // messages that are not authentic
 	Replayed     uint64 // messages seen before, or too old to tell
 	SourceDenied uint64 // packets from an address that is not the peer's
-	Marked       uint64 // congestion marks on packets that cannot bear them
 	UnderLoad    uint64 // handshakes put off or refused under load
 	SendFailed   uint64 // calls of Transport.Write that reported an error
 }
@@ -49,7 +48,7 @@ type Drops struct {
 // drops is Drops while it counts.
 type drops struct {
 	noPeer, noEndpoint, staged, malformed, noSession, badMAC, badTag,
-	replayed, sourceDenied, marked, underLoad, sendFailed atomic.Uint64
+	replayed, sourceDenied, underLoad, sendFailed atomic.Uint64
 }
 
 func (d *drops) snapshot() Drops {
@@ -57,7 +56,7 @@ func (d *drops) snapshot() Drops {
 		NoPeer: d.noPeer.Load(), NoEndpoint: d.noEndpoint.Load(), Staged: d.staged.Load(),
 		Malformed: d.malformed.Load(), NoSession: d.noSession.Load(), BadMAC: d.badMAC.Load(),
 		BadTag: d.badTag.Load(), Replayed: d.replayed.Load(), SourceDenied: d.sourceDenied.Load(),
-		Marked: d.marked.Load(), UnderLoad: d.underLoad.Load(), SendFailed: d.sendFailed.Load(),
+		UnderLoad: d.underLoad.Load(), SendFailed: d.sendFailed.Load(),
 	}
 }
 
