@@ -297,7 +297,7 @@ func TestLimitOfProcessesIsSaidOrShruggedOff(t *testing.T) {
 		{200, 0, ""}, {60, 0, ""},
 		{30, 125, `adit: error: \d+ more processes and threads are allowed here, and a run needs \d+\nadit: hint: ulimit -u 4096\n`},
 		{15, 125, `adit: error: \d+ more processes and threads are allowed here, and a run needs \d+\nadit: hint: ulimit -u 4096\n`},
-		{4, 125, oneError},
+		{8, 125, oneError},
 	} {
 		limit := fmt.Sprintf(`ulimit -u %d; exec "$@"`, w.threads(t)+c.free)
 		r := do(t, w.plain("bash", "-c", limit, "bash", w.adit, "run", "-c", file, "--", "true"))
