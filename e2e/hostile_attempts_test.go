@@ -108,7 +108,7 @@ func (w *world) hostileWatch(t *testing.T, s surrounding, mode string) *hostile.
 	if ok, why := h.Captures(); !ok {
 		t.Fatalf("no capture: %v", why)
 	}
-	for _, path := range []string{"/run/nscd/socket", resolvedSocket, "/run/avahi-daemon/socket"} {
+	for _, path := range []string{"/run/nscd/socket", resolvedSocket, "/run/avahi-daemon/socket", "/run/samba/winbindd/pipe"} {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), h.ListenUnix(path)); err != nil {
 			t.Fatal(err)
 		}

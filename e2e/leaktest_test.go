@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"adit/e2e/lab"
 	"adit/e2e/oracle"
 	"adit/hostile"
+
+	"golang.org/x/sys/unix"
 )
 
 // leaktest returns adit leaktest of whoever runs the list.
@@ -64,7 +67,7 @@ func TestLeaktestTakesTheConfigurationFromStandardInput(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.stdout), &got); err != nil || r.code != 0 {
 		t.Fatalf("status %d, %v\n%s\n%s", r.code, err, r.stdout, r.stderr)
 	}
-	if len(got.Attempts) < 150 || got.Counts["open"] != 3 || got.Counts["leaked"] != 0 {
+	if len(got.Attempts) < 150 || got.Counts["open"] < 3 || got.Counts["leaked"] != 0 {
 		t.Errorf("got %v of %d attempts", got.Counts, len(got.Attempts))
 	}
 	w.untilAlone(t)
@@ -118,4 +121,28 @@ func TestLeaktestSeesLeaks(t *testing.T) {
 		t.Errorf("the listeners have seen %d attempts, want at least 25", byListener)
 	}
 	untilQuiet(t)
+}
+
+// A gateway of the tunnel on this very machine sends on what went through the
+// tunnel: that is no leak, though it is seen where one would be.
+func TestLeaktestKnowsAGatewayFromALeak(t *testing.T) {
+	eachSurrounding(t, surroundings, func(t *testing.T, w *world, s surrounding) {
+		listen := netip.AddrPortFrom(lab.HostV4.Addr(), 51999)
+		g := startStream(t, s.command(t, w, w.adit, "serve", "--listen", listen.String(), "--new-peer", "here"))
+		var file []string
+		g.until("the end of a configuration", func(l string) bool {
+			file = append(file, l)
+			return strings.HasPrefix(l, "AllowedIPs")
+		})
+		path := w.file(t, "here.conf", strings.Join(file, "\n")+"\n", 0o644)
+		r := do(t, w.leaktest(t, s, "-c", path))
+		lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
+		if r.code != 0 || r.stderr != "" {
+			t.Errorf("status %d, want 0\n%s\n%s", r.code, r.stdout, r.stderr)
+		}
+		t.Log(lines[len(lines)-1])
+		g.signal(unix.SIGTERM)
+		g.end()
+		w.untilAlone(t)
+	})
 }

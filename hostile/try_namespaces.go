@@ -17,6 +17,7 @@ var namespaceAttempts = category("namespaces", refused(unix.EACCES, unix.EPERM),
 	&Attempt{Name: "setns-pidfd", Does: "pidfd_open, then setns", Control: Root, try: tryEnterPidfd},
 	nested(0, &Attempt{Name: "setns-nested", Does: "/proc/PID/ns/net with the capabilities of a nested namespace", try: tryEnter("net", unix.CLONE_NEWNET)}),
 	nested(0, &Attempt{Name: "setns-pidfd-nested", Does: "pidfd_open and setns with those", try: tryEnterPidfd}),
+	&Attempt{Name: "pidfd-namespace", Does: "a process's network namespace by its handle (PIDFD_GET_NET_NAMESPACE), then setns", Control: Root, try: tryPidfdNamespace},
 	nested(0, &Attempt{Name: "parent-namespace", Does: "the user namespace that made ours (NS_GET_PARENT)",
 		Expect: inNamespace(refused(unix.EACCES, unix.EPERM)), try: tryParent}),
 	&Attempt{Name: "netns-of-device", Does: "the namespace of a device (SIOCGSKNS)", Expect: inNamespace(own(unix.EPERM)), try: trySocketNamespace},
@@ -116,6 +117,27 @@ func tryEnterPidfd(w *World) Result {
 		}
 		defer unix.Close(fd)
 		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+			return no("setns", err)
+		}
+		return enteredNetwork(w)
+	})
+}
+
+// tryPidfdNamespace asks for the namespace itself (linux/pidfd.h, Linux 6.11).
+func tryPidfdNamespace(w *World) Result {
+	const pidfdGetNetNamespace = 0xff04
+	return overEach(w, func(pid int) Result {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			return no("pidfd_open", err)
+		}
+		defer unix.Close(fd)
+		ns, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pidfdGetNetNamespace, 0)
+		if errno != 0 {
+			return noSuch("ioctl(PIDFD_GET_NET_NAMESPACE)", errno, unix.ENOTTY)
+		}
+		defer unix.Close(int(ns))
+		if err := unix.Setns(int(ns), unix.CLONE_NEWNET); err != nil {
 			return no("setns", err)
 		}
 		return enteredNetwork(w)
