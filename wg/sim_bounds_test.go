@@ -1,8 +1,11 @@
 package wg
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
+
+	"adit/packet"
 )
 
 // How long two peers may be unable to talk although the network is good, a
@@ -147,4 +150,44 @@ func (m *week) idle(d time.Duration) {
 	}
 	m.run(d)
 	m.calm()
+}
+
+// thoughts is what s thinks of everybody.
+func (s *site) thoughts() (all string) {
+	for _, o := range s.m.sites {
+		if s.conf[o] != nil {
+			all += "\n" + s.describe(o)
+		}
+	}
+	return all
+}
+
+// describe says what s thinks of o.
+func (s *site) describe(o *site) string {
+	p := s.core.roster.Load().byKey[o.key.Public()]
+	if p == nil {
+		return fmt.Sprintf("%v has no peer %v", s, o)
+	}
+	in := func(at Instant) string {
+		if at == 0 {
+			return "-"
+		}
+		return time.Duration(at - s.m.now).String()
+	}
+	keys := ""
+	for _, k := range []*session{p.current.Load(), p.previous, p.upcoming} {
+		if k == nil {
+			keys += " -"
+			continue
+		}
+		keys += fmt.Sprintf(" %08x→%08x of %v", k.local, k.remote, k.created.since(s.m.now))
+	}
+	t := &p.timers
+	var way packet.Path
+	if w := p.path.Load(); w != nil {
+		way = *w
+	}
+	return fmt.Sprintf("%v (at %v) of %v: way %v, candidates %v, sessions%s; begin %v, retransmit %v, doubt %v, last sent %v, failures %d, handshake %v, load %v, %+v",
+		s, s.Addr(), o, way.Remote, p.candidates, keys, in(t.begin), in(t.retransmit), in(t.newHandshake), in(t.lastSent),
+		t.failures, p.handshake != nil, in(s.core.load.until), *t)
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"adit/packet"
 	"adit/wg/wgtest"
 )
 
@@ -31,6 +30,7 @@ var fates = []struct {
 	{5, (*week).changeKeepalive},
 	{6, (*week).attack},
 	{4, (*week).load},
+	{5, (*week).hold},
 }
 
 // live lets the week pass: mostly nothing happens, then something does, in
@@ -81,7 +81,7 @@ func (m *week) pair() (s, o *site) {
 }
 
 func (m *week) happen(s, o *site) {
-	n := m.Rand.IntN(112)
+	n := m.Rand.IntN(117)
 	for _, f := range fates {
 		if n -= f.odds; n < 0 {
 			f.do(m, s, o)
@@ -442,42 +442,23 @@ func (m *week) attack(s, o *site) {
 	}
 }
 
-// thoughts is what s thinks of everybody.
-func (s *site) thoughts() (all string) {
-	for _, o := range s.m.sites {
-		if s.conf[o] != nil {
-			all += "\n" + s.describe(o)
+// hold is somebody on the way who keeps what s and o say to each other, and
+// lets it go up to four minutes later: what was sealed under a key that is now
+// too old must not come (§6.2).
+func (m *week) hold(s, o *site) {
+	m.note("what %v and %v say is held back", s, o)
+	m.burst(s, o)
+	from := len(m.Eve.Heard)
+	m.Cut(s.Host, o.Host)
+	m.burst(s, o)
+	held := slices.Clone(m.Eve.Heard[from:])
+	m.Heal()
+	m.run(m.upTo(4 * time.Minute))
+	m.touch()
+	for _, h := range held {
+		if h.Host == s.Host || h.Host == o.Host {
+			m.Inject(h.From, h.To, h.Data, h.TOS)
+			m.run(m.upTo(100 * time.Millisecond))
 		}
 	}
-	return all
-}
-
-// describe says what s thinks of o.
-func (s *site) describe(o *site) string {
-	p := s.core.roster.Load().byKey[o.key.Public()]
-	if p == nil {
-		return fmt.Sprintf("%v has no peer %v", s, o)
-	}
-	in := func(at Instant) string {
-		if at == 0 {
-			return "-"
-		}
-		return time.Duration(at - s.m.now).String()
-	}
-	keys := ""
-	for _, k := range []*session{p.current.Load(), p.previous, p.upcoming} {
-		if k == nil {
-			keys += " -"
-			continue
-		}
-		keys += fmt.Sprintf(" %08x→%08x of %v", k.local, k.remote, k.created.since(s.m.now))
-	}
-	t := &p.timers
-	var way packet.Path
-	if w := p.path.Load(); w != nil {
-		way = *w
-	}
-	return fmt.Sprintf("%v (at %v) of %v: way %v, candidates %v, sessions%s; begin %v, retransmit %v, doubt %v, last sent %v, failures %d, handshake %v, load %v, %+v",
-		s, s.Addr(), o, way.Remote, p.candidates, keys, in(t.begin), in(t.retransmit), in(t.newHandshake), in(t.lastSent),
-		t.failures, p.handshake != nil, in(s.core.load.until), *t)
 }
