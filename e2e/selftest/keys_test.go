@@ -38,12 +38,10 @@ func TestNoPrivateKeyMeansSilence(t *testing.T) {
 		seen := w.middle.watch("toa")
 		w.a.silent(insideB4)
 		w.b.silent(insideA4)
+		eventually(t, "the host without a key is asked", func() bool { return len(seen.fromAddr(outsideB4)) > 0 })
 		// wireguard-go goes on with a key of zeros, which nobody answers.
 		if got := seen.fromAddr(outsideA4); len(got) > 0 && p.a.name != wireguardGo.name {
 			t.Errorf("a host without a key sends %v", got)
-		}
-		if got := seen.fromAddr(outsideB4); len(got) == 0 {
-			t.Error("nothing was asked of the host without a key")
 		}
 		w.a.set("private-key @%s", w.a.key.Private)
 		w.b.set("peer %s remove", w.a.key.Public)

@@ -34,8 +34,9 @@ type wire struct {
 	h    *host
 	f    *os.File
 	done chan struct{} // closed when nothing more is read
-	mu   sync.Mutex    // guards seen
+	mu   sync.Mutex    // guards seen and err
 	seen []datagram
+	err  error // why no more is read
 }
 
 // watch begins to watch an interface of h, until the test ends.
@@ -70,6 +71,9 @@ func (w *wire) read() {
 	for {
 		n, err := w.f.Read(buf)
 		if err != nil {
+			w.mu.Lock()
+			w.err = err
+			w.mu.Unlock()
 			return
 		}
 		if d, ok := parseDatagram(buf[:n]); ok {
@@ -104,10 +108,15 @@ func parseDatagram(b []byte) (d datagram, ok bool) {
 	return d, true
 }
 
-// filter returns what the wire saw so far and is accepted, in order.
+// filter returns what the wire saw so far and is accepted, in order. What was
+// sent this moment may not be among it yet.
 func (w *wire) filter(accept func(datagram) bool) (list []datagram) {
+	w.h.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.err != nil {
+		w.h.t.Errorf("the wire is not watched any more: %v", w.err)
+	}
 	for _, d := range w.seen {
 		if accept(d) {
 			list = append(list, d)
