@@ -194,6 +194,7 @@ func (m *week) startAnew(s *site, careful bool) {
 	if careful {
 		s.core.lastStamp = s.saved
 	}
+	s.careless = s.careless || !careful
 	s.apply()
 }
 

@@ -66,6 +66,8 @@ type site struct {
 	saved   timestamp       // what a careful user keeps between runs
 	behind  *wgtest.NAT
 	started Instant
+
+	careless bool // was once started without saved
 }
 
 // A parcel is a packet on its way through a tunnel.

@@ -113,14 +113,17 @@ func (e *Eavesdropper) SeesNoClearText(t T, texts ...[]byte) {
 
 // SeesOnlyECNInDataTOS fails if the outer header of a data message says more
 // about the packet in it than its congestion marks (RFC 6040; send.c: "DSCP
-// 0"), or if a handshake says something other than handshake.
+// 0"), if an initiation or a response says something other than handshake, or a
+// cookie reply anything (send.c, wg_packet_send_handshake_cookie).
 func (e *Eavesdropper) SeesOnlyECNInDataTOS(t T, handshake uint8) {
 	t.Helper()
 	e.each(0, func(h *Heard) {
 		switch kind := h.Kind(); {
 		case kind == Data && h.TOS&^3 != 0:
 			t.Fatalf("%v sent data with TOS %#x at %v", h.Host, h.TOS, h.At)
-		case kind != Data && h.TOS != handshake:
+		case kind == Cookie && h.TOS != 0:
+			t.Fatalf("%v sent a cookie reply with TOS %#x at %v", h.Host, h.TOS, h.At)
+		case (kind == Initiation || kind == Response) && h.TOS != handshake:
 			t.Fatalf("%v sent a message of type %d with TOS %#x at %v, want %#x", h.Host, kind, h.TOS, h.At, handshake)
 		}
 	})

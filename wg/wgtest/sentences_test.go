@@ -113,6 +113,7 @@ func TestTheEavesdropperReadsTOS(t *testing.T) {
 	}{
 		{data(1, 1, 32), 3, true}, {data(1, 1, 32), 4, false}, {data(1, 1, 32), 0xb8, false},
 		{message(Initiation, 148, 1, 0), 0x88, true}, {message(Response, 92, 1, 2), 0, false},
+		{message(Cookie, 64, 1, 0), 0, true}, {message(Cookie, 64, 1, 0), 0x88, false},
 	} {
 		s, a, _ := twoRadios(1)
 		a.Send(there, []byte(c.msg), c.tos, "")
