@@ -431,7 +431,9 @@ func (m *week) attack(s, o *site) {
 		case 3:
 			data = data[:m.Rand.IntN(len(data)+1)]
 		case 4:
-			data[m.Rand.IntN(len(data))] ^= 1 << m.Rand.IntN(8)
+			if len(data) > 0 { // what was cut to nothing was heard, too
+				data[m.Rand.IntN(len(data))] ^= 1 << m.Rand.IntN(8)
+			}
 		case 5:
 			to = m.oneOf(m.sites).Addr()
 		}
