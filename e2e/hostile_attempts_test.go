@@ -382,6 +382,11 @@ func TestHostileProgramDoesNotGetOutByEndingAdit(t *testing.T) {
 		}
 		rows := hostile.Judge("namespace", list, results, seen, through)
 		wantHeld(t, h, rows)
+		for _, r := range rows {
+			if r.Verdict == hostile.Absent {
+				t.Errorf("%s: %v", r.Attempt.Name, r.Result)
+			}
+		}
 		silent(through)
 		t.Logf("%d attempts: %d held", len(rows), hostile.Count(rows, hostile.Held))
 	})

@@ -1,7 +1,9 @@
 package hostile
 
 import (
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,11 +23,17 @@ var lifeAttempts = category("life", tunnel(unix.EPERM, unix.ENETDOWN, unix.ENXIO
 // while.
 func tryEnd(sig unix.Signal, generation int) func(*World) Result {
 	return func(w *World) Result {
-		if len(w.Above) <= generation {
+		// Where the command is root's, the stage may not have ended yet.
+		i := slices.IndexFunc(w.Above, func(pid int) bool {
+			comm, _ := readable(fmt.Sprintf("/proc/%d/comm", pid))
+			return comm == "adit-engine"
+		})
+		if i < 0 || len(w.Above) <= i+generation {
 			return missing("adit")
 		}
-		sendHere(w) // it has begun
-		pid := w.Above[generation]
+		sendHere(w) // it has begun, and the engine has time to notice
+		unix.Poll(nil, int(moment.Milliseconds()))
+		pid := w.Above[i+generation]
 		if err := unix.Kill(pid, sig); err != nil {
 			return no("kill", err)
 		}
@@ -54,7 +62,12 @@ func keepSending(w *World, n int) Result {
 func tryEndKeeper(sig unix.Signal) func(*World) Result {
 	return func(w *World) Result {
 		r := missing("the keeper")
-		for _, pid := range keepers(w) {
+		list := keepers(w)
+		for i := 0; i < 30 && len(list) == 0; i++ { // it has not named itself yet
+			unix.Poll(nil, 100)
+			list = keepers(w)
+		}
+		for _, pid := range list {
 			if r = orSent("kill", unix.Kill(pid, sig)); r.State == StateSent {
 				defer unix.Kill(pid, unix.SIGCONT)
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -44,16 +45,14 @@ func outsiders(w *World) []int {
 // keepers returns adit's processes that are in our namespaces: of this run, not
 // of another one on the machine.
 func keepers(w *World) (list []int) {
-	if len(w.Above) == 0 {
-		return nil
-	}
+
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		if comm, err := readable(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && comm == "adit-keeper" && parentOf(pid) == w.Above[0] {
+		if comm, err := readable(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && comm == "adit-keeper" && slices.Contains(w.Above, parentOf(pid)) {
 			list = append(list, pid)
 		}
 	}
