@@ -100,8 +100,10 @@ func (w *world) configure(portA, portB int) {
 func (d *device) up() {
 	d.t.Helper()
 	d.ip("link set %s up", d.name)
-	eventually(d.t, "no address is tentative", func() bool {
-		return d.run("ip", "-6", "addr", "show", "dev", d.name, "tentative") == ""
+	eventually(d.t, "no address is tentative, all are routed to here", func() bool {
+		addrs := strings.Count(d.run("ip", "-6", "addr", "show", "dev", d.name), "inet6 ")
+		routes := strings.Count(d.run("ip", "-6", "route", "show", "table", "local", "type", "local", "dev", d.name), "\n")
+		return routes >= addrs && d.run("ip", "-6", "addr", "show", "dev", d.name, "tentative") == ""
 	})
 }
 
