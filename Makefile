@@ -16,8 +16,10 @@ TAGS        := -tags urfave_cli_no_docs
 LDFLAGS     := -s -w -E adit_entry -X main.version=$(VERSION)
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# Suites of end-to-end tests are those that say so; all else needs nothing.
-E2E          = $(shell grep -rl --include=main_test.go 'suite.Main' e2e | xargs -n1 dirname | sed 's,^,./,')
+# Suites of end-to-end tests are those that say so; all else needs nothing. The
+# one that waits in real time, and does little else, goes first and beside others.
+SUITES       = $(sort $(shell grep -rl --include=main_test.go 'suite.Main' e2e | xargs -n1 dirname | sed 's,^,./,'))
+E2E          = ./e2e/wire $(filter-out ./e2e/wire,$(SUITES))
 UNIT         = $(shell go list $(TAGS) ./... | grep -vxE "$$(echo $(E2E:./%=adit/%) | tr ' ' '|')")
 GOTEST       = go test $(TAGS)
 SUMMARY      = tee bin/test.log | awk -f .ci/summary.awk
@@ -34,7 +36,7 @@ demo: build ## the main job, with nothing but this machine
 test: build ## every test; what cannot run here is skipped, and said
 	mkdir -p bin
 	{ failed=0; $(GOTEST) -v -coverprofile bin/cover.out $(UNIT) || failed=1; \
-	  ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 20m $(E2E) || failed=1; \
+	  ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 20m -p 2 $(E2E) || failed=1; \
 	  exit $$failed; } 2>&1 | $(SUMMARY)
 
 check: lint unit ## before every commit: under a minute once warm
