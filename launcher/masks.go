@@ -28,27 +28,36 @@ var maskedDirs = append([]string{"/dev/infiniband"}, resolverDirs...)
 
 // maskAll masks every one of maskedDirs that is there and not masked, under
 // each of its names: /run may be mounted a second time elsewhere, as in a
-// container that is given the host's.
+// container that is given the host's. What cannot be masked does not keep it
+// from the others.
 func maskAll(resolvConf string) error {
 	mounts, err := readMounts()
 	if err != nil {
 		return err
 	}
-	for _, dir := range maskedDirs {
+	return maskEach(maskedDirs, mounts, func(name string) error {
+		if masked(name) {
+			return nil
+		}
+		return mask(name, resolvConf)
+	})
+}
+
+// maskEach calls mask for every name of each of dirs and joins the errors.
+func maskEach(dirs []string, mounts []mountPoint, mask func(name string) error) error {
+	var failed []error
+	for _, dir := range dirs {
 		for i, name := range namesOf(dir, mounts) {
-			if masked(name) {
-				continue
-			}
-			err := mask(name, resolvConf)
+			err := mask(name)
 			if i > 0 && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOENT)) {
 				continue // a name that the command cannot use either
 			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+				failed = append(failed, fmt.Errorf("%s: %w", name, err))
 			}
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // maskSize is the size in bytes of a mask's tmpfs, by which it is known.

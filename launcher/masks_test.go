@@ -1,8 +1,11 @@
 package launcher
 
 import (
+	"errors"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestEveryNameOfADirectoryIsFound(t *testing.T) {
@@ -27,5 +30,22 @@ func TestEveryNameOfADirectoryIsFound(t *testing.T) {
 		if got := namesOf(tt.dir, mounts); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %q, want %q", tt.dir, got, tt.want)
 		}
+	}
+}
+
+// A daemon that is just being started again must not leave the others unmasked.
+func TestWhatCannotBeMaskedKeepsNoOtherFromIt(t *testing.T) {
+	mounts := parseMounts("22 1 8:1 / / rw - ext4 /dev/sda rw\n23 22 8:1 / /alias rw - ext4 /dev/sda rw\n")
+	failing := map[string]error{"/nowhere": unix.ENOMEM, "/alias/nowhere": unix.ENOENT, "/other": unix.EBUSY}
+	var asked []string
+	err := maskEach([]string{"/nowhere", "/other", "/last"}, mounts, func(name string) error {
+		asked = append(asked, name)
+		return failing[name]
+	})
+	if want := []string{"/nowhere", "/alias/nowhere", "/other", "/alias/other", "/last", "/alias/last"}; !slices.Equal(asked, want) {
+		t.Errorf("got %q, want %q", asked, want)
+	}
+	if !errors.Is(err, unix.ENOMEM) || !errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOENT) {
+		t.Errorf("got %v, want what became of /nowhere and /other, and not of an alias", err)
 	}
 }
