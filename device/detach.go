@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -47,7 +48,7 @@ func Detach(tun *os.File, socket *Socket, quiet bool) error {
 	}
 	p, err := os.StartProcess(exe, os.Args, &os.ProcAttr{
 		Dir: "/", Files: files,
-		Env: append(os.Environ(), EnvTUN+"=3", EnvSocket+"=4", envReady+"=5", EnvForeground+"=1"),
+		Env: handedOver(os.Environ()),
 		Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	w.Close()
@@ -65,6 +66,18 @@ func Detach(tun *os.File, socket *Socket, quiet bool) error {
 		return errors.New(string(word))
 	}
 	return nil
+}
+
+// handedOver returns the environment of the background process. What the caller
+// has set of the same names goes: of two values a program reads the first, and
+// one that is told to go to the background there would start the next, for ever.
+func handedOver(environ []string) []string {
+	own := []string{EnvTUN + "=3", EnvSocket + "=4", envReady + "=5", EnvForeground + "=1"}
+	env := slices.DeleteFunc(slices.Clone(environ), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.ContainsFunc(own, func(o string) bool { return strings.HasPrefix(o, name+"=") })
+	})
+	return append(env, own...)
 }
 
 // readyWord is what the background says when all is well; anything else is what
