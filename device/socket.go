@@ -72,8 +72,12 @@ func InheritSocket(s, name string) (*Socket, error) {
 	}
 	defer f.Close()
 	l, err := net.FileListener(f)
+	var op *net.OpError // names the network and the file once more
+	if errors.As(err, &op) {
+		err = op.Err
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("descriptor %s: %w", s, err)
 	}
 	u, ok := l.(*net.UnixListener)
 	if !ok {

@@ -255,7 +255,7 @@ func TestDeviceReplacesAStaleSocketAndRefusesALiveOne(t *testing.T) {
 
 func TestDeviceGoesToTheBackground(t *testing.T) {
 	p := enterPair(t)
-	p.sh(t, p.a, "umask 0; adit device wga")
+	p.sh(t, p.a, "umask 0; WG_TUN_FD= WG_UAPI_FD= adit device wga") // unset or empty is the same
 	// At once: no waiting.
 	p.sh(t, p.a, "wg set wga listen-port 1000; ip link set wga up; [[ $(wg show wga listen-port) == 1000 ]]")
 	p.sh(t, p.a, "[[ $(stat -c %a "+socketPath("wga")+") == 700 && $(stat -c %a /var/run/wireguard) == 755 ]]")
@@ -265,9 +265,9 @@ func TestDeviceGoesToTheBackground(t *testing.T) {
 
 	for script, want := range map[string]string{
 		"adit device eth0":                            "it is no TUN",
-		"WG_TUN_FD=999 adit device wga -f":            "bad file descriptor",
-		"WG_TUN_FD=3 adit device wga -f 3</dev/null":  "not a TUN device",
-		"WG_UAPI_FD=3 adit device wga -f 3</dev/null": "non-socket",
+		"WG_TUN_FD=999 adit device wga -f":            ": WG_TUN_FD: fcntl: bad file descriptor\n",
+		"WG_TUN_FD=3 adit device wga -f 3</dev/null":  ": WG_TUN_FD: not a TUN device",
+		"WG_UAPI_FD=3 adit device wga -f 3</dev/null": ": WG_UAPI_FD: descriptor 3: getsockopt: socket operation on non-socket\n",
 	} {
 		_, stderr, code := p.run(t, p.a, script)
 		if code != 125 || !strings.Contains(stderr, want) || strings.Count(stderr, "adit: error:") != 1 {

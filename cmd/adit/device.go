@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -126,14 +127,18 @@ func (a *adit) deviceTUN(name string) (*os.File, string, error) {
 	}
 	tun, real, err := device.InheritTUN(fd)
 	if err != nil {
-		return nil, name, errors.Join(errors.New(device.EnvTUN), err)
+		return nil, name, fmt.Errorf("%s: %w", device.EnvTUN, err)
 	}
 	return tun, real, nil
 }
 
 func (a *adit) deviceSocket(name string) (*device.Socket, error) {
 	if fd := a.getenv(device.EnvSocket); fd != "" {
-		return device.InheritSocket(fd, name)
+		socket, err := device.InheritSocket(fd, name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", device.EnvSocket, err)
+		}
+		return socket, nil
 	}
 	return device.Listen(name)
 }
