@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"adit/config"
 	"adit/hostile"
 	"adit/launcher"
 
@@ -51,7 +53,7 @@ func (a *adit) leaktest(c *cli.Context) error {
 	if r.Failed != "" {
 		// adit run has said why, and what to type.
 		a.result = launcher.Result{Code: leaktestUntested}
-		return a.ui.repeat(r.Failed)
+		return a.ui.repeat(retyped(r.Failed))
 	}
 	text := leaktestText(r)
 	if c.Bool("json") {
@@ -61,6 +63,23 @@ func (a *adit) leaktest(c *cli.Context) error {
 	}
 	a.result = launcher.Result{Code: leaktestCode(r)}
 	return a.ui.print(text)
+}
+
+// retyped returns the words of a run as if leaktest had said them: what it ran in
+// the tunnel was this program, by words that nobody can type.
+func retyped(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		typed, _, inside := strings.Cut(line, " -- /proc/self/exe "+hostile.InsideWord)
+		switch {
+		case inside && strings.HasSuffix(typed, " -vv"): // leaktest has no such option
+			line = typed + " -- " + example + "\n"
+		case inside:
+			line = strings.Replace(typed, "adit run", "adit leaktest", 1) + "\n"
+		}
+		b.WriteString(strings.Replace(line, "adit run --help", "adit leaktest --help", 1))
+	}
+	return b.String()
 }
 
 // untested is the failure of a test that could not be made.
@@ -105,23 +124,35 @@ func (a *adit) readConfig(c *cli.Context) ([]byte, error) {
 		if err != nil || n < 3 {
 			return nil, msgConfigFD.fail()
 		}
-		f := os.NewFile(uintptr(n), "descriptor")
+		f := os.NewFile(uintptr(n), fmt.Sprint("descriptor ", n))
 		defer f.Close()
-		return readAll(f)
+		return readAll(c, f, f.Name())
 	case len(files) > 1 && slices.Contains(files, "-"):
 		return nil, msgNestedStdin.fail()
 	case len(files) == 1 && files[0] == "-", len(files) == 0 && env == "-":
-		return readAll(a.in)
+		return readAll(c, a.in, "standard input")
 	case len(files) == 0 && env == "" && a.getenv(envContent) == "":
 		return nil, a.noConfig(c)
 	}
 	return nil, nil
 }
 
-func readAll(f *os.File) ([]byte, error) {
+// readAll reads a configuration. One that cannot be used is found here, where its
+// name is that of the user's.
+func readAll(c *cli.Context, f *os.File, name string) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(f, 11<<20)) // more than a configuration may have
-	if err != nil {
+	if err == nil {
+		_, err = config.Parse(name, bytes.NewReader(b))
+	}
+	switch {
+	case err != nil && isIO(err) && c.IsSet("config-fd"):
+		return nil, msgConfigFD.because(err)
+	case err != nil && isIO(err):
 		return nil, untested(err)
+	case err != nil:
+		f := asFailure(badConfig(c, err))
+		f.code = leaktestUntested
+		return nil, f
 	}
 	return b, nil
 }

@@ -94,3 +94,26 @@ func TestLeaktestPassesItsOptionsOn(t *testing.T) {
 		}
 	}
 }
+
+// What a run says is about a command that nobody has typed.
+func TestLeaktestHintsCanBeTyped(t *testing.T) {
+	for said, want := range map[string]string{
+		"adit: error: no handshake\nadit: hint: see each attempt: adit run -c a.conf -vv -- /proc/self/exe leaktest-inside '{\"x\":1}'\n": "adit: error: no handshake\nadit: hint: see each attempt: adit run -c a.conf -vv -- curl https://example.com\n",
+		"adit: hint: adit run -c ./a.conf -- /proc/self/exe leaktest-inside '{}'\n":                                                       "adit: hint: adit leaktest -c ./a.conf\n",
+		"adit: hint: or: ADIT_CONFIG=./a.conf adit run -- /proc/self/exe leaktest-inside '{}' daemon\n":                                   "adit: hint: or: ADIT_CONFIG=./a.conf adit leaktest\n",
+		"adit: hint: adit run --help\n":             "adit: hint: adit leaktest --help\n",
+		"adit: hint: adit setup apparmor --print\n": "adit: hint: adit setup apparmor --print\n",
+	} {
+		if got := retyped(said); got != want {
+			t.Errorf("%s: got %s, want %s", said, got, want)
+		}
+	}
+}
+
+// The configuration is handed on by a descriptor that the user has not opened.
+func TestLeaktestNamesStandardInput(t *testing.T) {
+	s := call{args: []string{"leaktest", "-c", "-"}, stdin: "[Interface]\nPrivateKey = x\n"}.run(t)
+	if s.result.Code != leaktestUntested || !strings.Contains(s.err, "standard input:2: PrivateKey: ") {
+		t.Errorf("got status %d and %q", s.result.Code, s.err)
+	}
+}
