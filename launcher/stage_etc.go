@@ -93,8 +93,26 @@ func copyUpEtc(dir string, files []etcFile) error {
 	if err := unix.Mount("/etc", dir+"/"+hostEtc, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind /etc: %w", err)
 	}
+	if err := bindOver(dir, dir+"/"+hostEtc, files); err != nil {
+		return err
+	}
 	if err := unix.Mount(dir, "/etc", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind over /etc: %w", err)
+	}
+	return nil
+}
+
+// bindOver binds files, which are below dir, over those of the real /etc, bound at
+// host: what the host's say is nobody's business. A link may lead anywhere and
+// stays.
+func bindOver(dir, host string, files []etcFile) error {
+	for _, f := range files {
+		if info, err := os.Lstat(filepath.Join(host, f.path)); err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if err := unix.Mount(filepath.Join(dir, f.path), filepath.Join(host, f.path), "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind over the host's %s: %w", f.path, err)
+		}
 	}
 	return nil
 }
