@@ -161,10 +161,11 @@ when the interface is deleted or /var/run/wireguard/NAME.sock is removed.
   -f, --foreground          stay in the foreground
 
 As wireguard-go, it obeys LOG_LEVEL=verbose|error|silent, WG_TUN_FD, WG_UAPI_FD
-and WG_PROCESS_FOREGROUND=1. Called wireguard-adit, adit is this command:
+and WG_PROCESS_FOREGROUND=1. Called wireguard-adit, adit is this command,
+which wg-quick takes where the kernel has no WireGuard of its own:
 WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-adit wg-quick up wg0
 
-Example: sudo adit device wg0 && sudo wg setconf wg0 wg0.conf
+Example: sudo adit device wg0 && sudo wg set wg0 private-key key
 `,
 	"demo": `
 usage: adit demo [--] [CMD [ARG...]]
