@@ -71,27 +71,51 @@ func mask(dir, resolvConf string) error {
 	if err != nil || !st.IsDir() {
 		return nil
 	}
-	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	options := fmt.Sprintf("mode=0755,size=%d", maskSize)
-	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, options); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", maskFlags, options); err != nil {
 		return os.NewSyscallError("mount", err)
 	}
-	if strings.HasSuffix(dir, "/resolve") {
-		err := writeEtc(dir, []etcFile{{"stub-resolv.conf", resolvConf, 0o644}, {"resolv.conf", resolvConf, 0o644}})
-		if err != nil {
-			return err
-		}
+	// The host may make the directory anew at any time: from here on it is the
+	// mask itself that is spoken of, or it would be the host's that is written to.
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("open", err)
 	}
-	return os.NewSyscallError("remount", unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY|flags, options))
+	defer unix.Close(fd)
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return os.NewSyscallError("fstatfs", err)
+	}
+	if !isMask(&fs) {
+		return fmt.Errorf("the mask is gone: %w", unix.ENOENT)
+	}
+	itself := fmt.Sprintf("/proc/self/fd/%d", fd)
+	if strings.HasSuffix(dir, "/resolve") {
+		err = writeEtc(itself, []etcFile{{"stub-resolv.conf", resolvConf, 0o644}, {"resolv.conf", resolvConf, 0o644}})
+	}
+	if err == nil {
+		err = os.NewSyscallError("remount", unix.Mount("", itself, "", unix.MS_REMOUNT|unix.MS_RDONLY|maskFlags, options))
+	}
+	if err != nil {
+		unix.Unmount(itself, unix.MNT_DETACH) // or another try would lie on top of it
+	}
+	return err
 }
+
+const maskFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
 // masked reports whether there is nothing at dir but a mask of ours.
 func masked(dir string) bool {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
 		return true // nothing there
 	}
-	return st.Type == unix.TMPFS_MAGIC && st.Flags&unix.ST_RDONLY != 0 && st.Blocks*uint64(st.Bsize) == maskSize
+	return isMask(&fs) && fs.Flags&unix.ST_RDONLY != 0
+}
+
+// isMask reports whether a file system is a mask of ours, finished or not.
+func isMask(fs *unix.Statfs_t) bool {
+	return fs.Type == unix.TMPFS_MAGIC && fs.Blocks*uint64(fs.Bsize) == maskSize
 }
 
 // A mountPoint is a line of mountinfo (proc(5)).

@@ -2,8 +2,12 @@ package launcher
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,5 +51,53 @@ func TestWhatCannotBeMaskedKeepsNoOtherFromIt(t *testing.T) {
 	}
 	if !errors.Is(err, unix.ENOMEM) || !errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOENT) {
 		t.Errorf("got %v, want what became of /nowhere and /other, and not of an alias", err)
+	}
+}
+
+// A daemon may make its directory anew while we mask it. The files of the mask
+// must not come to stand in the directory of the host, whose /etc/resolv.conf may
+// lead there: root's run could write it.
+func TestMaskWritesNothingIntoADirectoryThatIsMadeAnew(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "resolve")
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // the daemon
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := os.Remove(dir); errors.Is(err, unix.ENOTEMPTY) {
+				t.Errorf("something of the mask is in the host's directory: %v", err)
+				return
+			}
+			os.Mkdir(dir, 0o755)
+		}
+	}()
+	done := make(chan error, 1)
+	masks := 0
+	go func() { // its thread and its mount namespace end with it
+		runtime.LockOSThread()
+		err := unix.Unshare(unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		}
+		for end := time.Now().Add(time.Second); err == nil && time.Now().Before(end); {
+			mask(dir, "ours") // comes too late again and again
+			if b, err := os.ReadFile(dir + "/resolv.conf"); err == nil && string(b) == "ours" {
+				masks++
+			}
+		}
+		done <- err
+	}()
+	err := <-done
+	close(stop)
+	<-stopped
+	if errors.Is(err, unix.EPERM) {
+		t.Skip("no mount namespace: ", err)
+	}
+	if err != nil || masks == 0 {
+		t.Errorf("got %d masks, %v, want some", masks, err)
 	}
 }
