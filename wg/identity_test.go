@@ -60,11 +60,17 @@ func TestThePeerMayLearnOurNewKeyALittleLater(t *testing.T) {
 	w.mustGet(b, toB(60))
 }
 
-// A response to the old key's initiation opens no session of the new key.
+// A response to the old key's initiation opens no session of the new key, and
+// of the handshake nothing is kept to read one with (noise.c,
+// wg_noise_handshake_clear).
 func TestAResponseToTheOldKeyIsLost(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(15 * time.Millisecond) // the response is under way
+	h := a.peer().handshake
 	a.setKey(PrivateKey{b: [32]byte{8, 31: 64}})
+	if *h != (initiation{}) || len(a.core.index.m) != 0 {
+		t.Fatal("something of the old key's handshake is left")
+	}
 	w.run(time.Minute)
 	if a.count(SessionUp) != 0 || b.count(SessionUp) != 0 || a.core.drops.badMAC.Load() != 1 {
 		t.Fatalf("a session came of a handshake with two keys: %+v", a.core.drops.snapshot())
