@@ -223,22 +223,30 @@ func TestDataDuringAPendingKeepaliveGetsAnother(t *testing.T) {
 }
 
 // §6.5; timers.c, timers_data_sent: no answer to data for 15 s and the session
-// is made anew.
+// is made anew; not by everybody at the same moment.
 func TestSilenceAfterDataStartsAHandshake(t *testing.T) {
-	w, a, b := newPair(t, 5)
-	w.run(10 * time.Second)
-	b.Deaf(true)
-	a.send(toB(100))
-	sent := w.now
-	n := len(a.sent(typeInitiation))
-	w.run(16 * time.Second)
-	inits := a.sent(typeInitiation)[n:]
-	if len(inits) != 1 {
-		t.Fatalf("want one initiation, got:%s", describe(inits))
+	jitters := make(map[time.Duration]bool)
+	for seed := range uint64(8) {
+		w, a, b := newPair(t, seed)
+		w.run(10 * time.Second)
+		b.Deaf(true)
+		a.send(toB(100))
+		sent := w.now
+		n := len(a.sent(typeInitiation))
+		w.run(16 * time.Second)
+		inits := a.sent(typeInitiation)[n:]
+		if len(inits) != 1 {
+			t.Fatalf("want one initiation, got:%s", describe(inits))
+		}
+		const want = keepaliveTimeout + rekeyTimeout
+		d := time.Duration(inits[0].at - sent)
+		if d < want || d >= want+rekeyTimeoutJitter {
+			t.Fatalf("the initiation came after %v, want %v and less than %v more", d, want, rekeyTimeoutJitter)
+		}
+		jitters[d] = true
 	}
-	const want = keepaliveTimeout + rekeyTimeout
-	if d := time.Duration(inits[0].at - sent); d < want || d >= want+rekeyTimeoutJitter {
-		t.Fatalf("the initiation came after %v, want %v and less than %v more", d, want, rekeyTimeoutJitter)
+	if len(jitters) < 4 {
+		t.Fatalf("only %d different delays: where is the jitter?", len(jitters))
 	}
 }
 
