@@ -119,14 +119,18 @@ func setTOS(pkt []byte, tos uint8) {
 	pkt[0], pkt[1] = 0x60|tos>>4, tos<<4|pkt[1]&0xf
 }
 
-// The class of the outer header is not a mark: only its ECN field comes in.
+// The class of the outer header is not a mark: only its ECN field comes in, and
+// that does whatever the class.
 func TestTheOuterDSCPStaysOutside(t *testing.T) {
-	w, a, b := newPair(t, 1)
-	w.run(time.Second)
-	pkt := toB(60)
-	setECN(pkt, ecnECT0)
-	a.send(pkt)
-	w.InTheAir(func(d *wgtest.Datagram) { d.TOS |= 0xb8 }) // a router has classified it
-	w.run(time.Second)
-	w.mustGet(b, pkt)
+	for _, mark := range []uint8{ecnECT0, ecnCE} {
+		w, a, b := newPair(t, 1)
+		w.run(time.Second)
+		pkt := toB(60)
+		setECN(pkt, ecnECT0)
+		a.send(pkt)
+		w.InTheAir(func(d *wgtest.Datagram) { d.TOS = 0xb8 | mark }) // a router has classified it
+		w.run(time.Second)
+		setECN(pkt, mark)
+		w.mustGet(b, pkt)
+	}
 }

@@ -32,29 +32,6 @@ func lowOrder(t *testing.T, i int) (k PublicKey) {
 	return PublicKey(b)
 }
 
-// §5.4.2: a low-order ephemeral is no handshake, in either direction.
-func TestLowOrderEphemeralsGetNoAnswer(t *testing.T) {
-	for i := range lowOrderPoints {
-		w, a, b := newPair(t, 1)
-		low := lowOrder(t, i)
-		w.tap = func(from, to *node, d []byte) {
-			at := map[uint32]int{typeInitiation: initiationEphemeral, typeResponse: responseEphemeral}[messageType(d)]
-			if at == 0 || i%2 == 0 && from == a {
-				return
-			}
-			copy(d[at:], low[:])
-			m := mac1Offset(d)
-			key := mac1Key(to.core.self.Load().public)
-			sum := keyedMAC(key[:], d[:m])
-			copy(d[m:], sum[:])
-		}
-		w.run(time.Minute)
-		if a.count(SessionUp)+b.count(SessionUp) != 0 {
-			t.Errorf("point %d: a session came up", i)
-		}
-	}
-}
-
 func TestBadPeersAreRefusedAndChangeNothing(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(time.Second)
@@ -352,6 +329,9 @@ func TestNetworkChangesAreToldToThePeer(t *testing.T) {
 	w.run(time.Second)
 	a.Move(netip.MustParseAddrPort("198.51.100.7:9"))
 	a.core.networkChanged(w.now, a.out)
+	if way := a.peer().path.Load(); way.Local.IsValid() || way.Remote != outsideB {
+		t.Fatalf("the way is %+v, want only the remote: our address is another", way)
+	}
 	a.deliver()
 	w.run(100 * time.Millisecond)
 	if got := b.peer().path.Load().Remote; got != a.Addr() {
