@@ -118,9 +118,9 @@ func (m *week) burst(s, o *site) {
 	m.note("a burst between %v and %v, every %v", s, o, every)
 	both := m.Chance(0.7)
 	for range 10 + m.Rand.IntN(40) {
-		s.write(o)
+		s.writeMany(o, 1+m.Rand.IntN(4))
 		if both && m.Chance(0.7) {
-			o.write(s)
+			o.writeMany(s, 1+m.Rand.IntN(4))
 		}
 		m.run(m.upTo(every))
 	}

@@ -230,9 +230,31 @@ func (s *site) lookup(r resolveRequest) {
 }
 
 // write sends a new parcel to o into s's tunnel.
-func (s *site) write(o *site) *parcel {
+func (s *site) write(o *site) *parcel { return s.writeMany(o, 1)[0] }
+
+// writeMany sends n new parcels to o into s's tunnel, in one batch.
+func (s *site) writeMany(o *site, n int) (list []*parcel) {
 	m := s.m
 	m.touch()
+	b := s.out.pool.Get().(*packet.Batch)
+	b.Reset()
+	b.SetRoom(Room(1420))
+	for range n {
+		p := s.newParcel(o)
+		copy(b.Append(len(p.bytes)), p.bytes)
+		list = append(list, p)
+	}
+	m.Skip(time.Duration(m.now))
+	s.core.seal(m.now, b, nil)
+	s.transmit(b)
+	s.out.pool.Put(b)
+	s.modest()
+	return list
+}
+
+// newParcel makes a packet from s to o, unlike any other.
+func (s *site) newParcel(o *site) *parcel {
+	m := s.m
 	id := uint32(len(m.parcels) + 1)
 	family := m.Rand.IntN(2)
 	pkt := wgtest.UDP(s.inside[family], o.inside[family], 100+m.Rand.IntN(40), unsealed)
@@ -241,18 +263,9 @@ func (s *site) write(o *site) *parcel {
 	}
 	binary.BigEndian.PutUint32(pkt[len(pkt)-4:], id)
 	markTOS(pkt, uint8(m.Rand.UintN(256)))
-	p := &parcel{from: s, to: s.owner(o.inside[family].Addr()), sent: m.now, bytes: bytes.Clone(pkt)}
+	p := &parcel{from: s, to: s.owner(o.inside[family].Addr()), sent: m.now, bytes: pkt}
 	m.parcels[id] = p
 	m.count.parcels++
-	b := s.out.pool.Get().(*packet.Batch)
-	b.Reset()
-	b.SetRoom(Room(1420))
-	copy(b.Append(len(pkt)), pkt)
-	m.Skip(time.Duration(m.now))
-	s.core.seal(m.now, b, nil)
-	s.transmit(b)
-	s.out.pool.Put(b)
-	s.modest()
 	return p
 }
 
