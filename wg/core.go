@@ -115,15 +115,17 @@ func (c *core) fire(now Instant, p *peer, out *output) {
 	if passed(&t.resolve, now) && t.retransmit != 0 {
 		c.askAddresses(p, out)
 	}
-	if passed(&t.resend, now) && p.handshake != nil && t.retransmit != 0 {
-		c.sendInitiation(p, p.ways(), out)
-		t.nextCopy(p.handshake.sent)
-	}
 	if passed(&t.retransmit, now) {
 		c.retry(now, p, out)
 	}
 	if passed(&t.begin, now) {
 		c.initiate(now, p, out)
+	}
+	// After what may have replaced the initiation: both could be due at once, on
+	// waking, and of two that come together the peer takes the older one.
+	if passed(&t.resend, now) && p.handshake != nil && t.retransmit != 0 {
+		c.sendInitiation(p, p.ways(), out)
+		t.nextCopy(p.handshake.sent)
 	}
 }
 

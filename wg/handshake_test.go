@@ -151,6 +151,27 @@ func TestAReplayIsRecognisedByWhoPutsThePeerBack(t *testing.T) {
 	}
 }
 
+// Another configuration of a peer that stays does not say what came from it
+// before, and takes nothing back.
+func TestAReplayIsRecognisedUnderAnotherConfiguration(t *testing.T) {
+	w, a, b := newPair(t, 14)
+	var init []byte
+	w.tap = func(_, _ *node, d []byte) {
+		if messageType(d) == typeInitiation {
+			init = append([]byte(nil), d...)
+		}
+	}
+	w.run(time.Second)
+	ofA, _ := w.pairConfig(a, b)
+	ofA.Keepalive = time.Minute
+	b.peers(ofA)
+	w.fly(a.Addr(), b.Addr(), init, 0)
+	w.run(time.Second)
+	if n := len(b.sent(typeResponse)); n != 1 || b.core.drops.replayed.Load() != 1 {
+		t.Fatalf("%d responses were sent, want 1", n)
+	}
+}
+
 // §5.1, "Silence is a virtue": no answer to what is not authentic, whoever
 // sends it and whatever it looks like.
 func TestNothingUnauthenticIsAnswered(t *testing.T) {

@@ -58,6 +58,20 @@ func TestTheFirstInitiationIsSentAgainUnchanged(t *testing.T) {
 	}
 }
 
+// Copies go out before the first session of all, and never after: a peer that
+// was there once is not what a program waits for to begin.
+func TestAPeerThatWasMetGetsNoCopies(t *testing.T) {
+	w, a, b := newPair(t, 7)
+	w.run(10 * time.Minute) // the session is gone
+	b.Deaf(true)
+	n := len(w.log)
+	a.send(toB(60))
+	w.run(4 * time.Second)
+	if got := w.log[n:]; len(got) != 1 || got[0].kind != typeInitiation {
+		t.Fatalf("want one initiation and no copy, got:%s", describe(got))
+	}
+}
+
 func TestALostFirstInitiationCostsLittle(t *testing.T) {
 	w, a, b := newPair(t, 7)
 	b.Deaf(true)
@@ -222,4 +236,23 @@ func TestAResponseThatIsHeldBackIsRefused(t *testing.T) {
 	if a.count(SessionUp) != 0 || a.core.drops.noSession.Load() != drops+1 {
 		t.Fatal("a response was taken 90 s after its initiation")
 	}
+}
+
+// §6.1: until the next initiation goes out the one before may be answered, so
+// for as long as the jitter makes it.
+func TestAResponseMayComeUntilTheNextInitiation(t *testing.T) {
+	for seed := range uint64(20) {
+		w, a, _ := newPair(t, seed)
+		w.Weather.Delay = 2510 * time.Millisecond // each way
+		w.run(time.Millisecond)
+		if jitter := a.peer().timers.jitter; jitter < 30*time.Millisecond {
+			continue
+		}
+		w.run(2*w.Weather.Delay - time.Millisecond + 10*time.Millisecond)
+		if a.count(SessionUp) != 1 {
+			t.Fatalf("seed %d: a response after %v was refused", seed, 2*w.Weather.Delay)
+		}
+		return
+	}
+	t.Fatal("no seed has a jitter of 30 ms: the test proves nothing")
 }

@@ -2,9 +2,30 @@ package wg
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"testing"
 	"time"
 )
+
+// The points of low order, as netns.sh of the kernel lists them: whoever holds
+// one of these as a peer's key shares a secret with everybody.
+var lowOrderPoints = []string{
+	"0000000000000000000000000000000000000000000000000000000000000000",
+	"0100000000000000000000000000000000000000000000000000000000000000",
+	"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+	"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+}
+
+func lowOrder(t *testing.T, i int) (k PublicKey) {
+	b, err := hex.DecodeString(lowOrderPoints[i])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return PublicKey(b)
+}
 
 // An ephemeral is a handshake's public key, and the secrets that go with it.
 type ephemeral struct {

@@ -109,9 +109,9 @@ func (p *peer) ways() []*packet.Path {
 }
 
 // touch tells the agenda if the peer's earliest deadline is now earlier than
-// it knows.
+// it knows. A peer that was removed has none, whoever is still sending to it.
 func (p *peer) touch(a *agenda) {
-	if at := p.timers.next(); at != 0 && (p.scheduled == 0 || at < p.scheduled) {
+	if at := p.timers.next(); !p.removed && at != 0 && (p.scheduled == 0 || at < p.scheduled) {
 		p.scheduled = at
 		a.schedule(p, at)
 	}

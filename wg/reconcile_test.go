@@ -1,7 +1,7 @@
 package wg
 
 import (
-	"encoding/hex"
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"slices"
@@ -9,28 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"adit/packet"
 	"adit/wg/wgtest"
 )
-
-// The points of low order, as netns.sh of the kernel lists them: whoever holds
-// one of these as a peer's key shares a secret with everybody.
-var lowOrderPoints = []string{
-	"0000000000000000000000000000000000000000000000000000000000000000",
-	"0100000000000000000000000000000000000000000000000000000000000000",
-	"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
-	"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
-	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-}
-
-func lowOrder(t *testing.T, i int) (k PublicKey) {
-	b, err := hex.DecodeString(lowOrderPoints[i])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return PublicKey(b)
-}
 
 func TestBadPeersAreRefusedAndChangeNothing(t *testing.T) {
 	w, a, b := newPair(t, 1)
@@ -170,6 +151,30 @@ func TestAllAddressesOfAnEndpointAreRaced(t *testing.T) {
 	}
 	if got := a.peer().path.Load().Remote; got != b.Addr() {
 		t.Fatalf("the peer is at %v, want the address that answered", got)
+	}
+}
+
+// Once one address has answered the others are left alone: the next handshake
+// goes where the peer is.
+func TestAddressesAreNotRacedAgainWhileThePeerAnswers(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(outsideA), w.add(outsideB)
+	ofA, ofB := w.pairConfig(a, b)
+	ofB.Endpoint = Endpoint{Host: "gate.example", Port: b.Addr().Port()}
+	b.peers(ofA)
+	a.peers(ofB)
+	w.run(100 * time.Millisecond)
+	a.core.resolved(w.now, a.ask[0], []netip.Addr{netip.MustParseAddr("192.0.2.99"), b.Addr().Addr()}, nil, a.out)
+	a.deliver()
+	w.run(time.Second)
+	n := len(w.log)
+	for range 130 {
+		a.send(toB(60))
+		w.run(time.Second)
+	}
+	inits := slices.DeleteFunc(slices.Clone(w.log[n:]), func(s sighting) bool { return s.kind != typeInitiation })
+	if len(inits) != 1 || inits[0].to != b.Addr() {
+		t.Fatalf("want one initiation, to the address that answered, got:%s", describe(inits))
 	}
 }
 
@@ -313,6 +318,28 @@ func TestForgottenSourcesAreNotMissed(t *testing.T) {
 	w.mustGet(b, toB(60))
 }
 
+// A packet may be on its way through a peer while that is removed: nothing of
+// it may bring the peer back.
+func TestARemovedPeerStaysOffTheAgenda(t *testing.T) {
+	w, a, b := newPair(t, 1, func(_, ofB *Peer) { ofB.Keepalive = time.Hour })
+	w.run(time.Second)
+	msg := b.sealed(toA(60)).Packet(0)
+	p := a.peer()
+	var r run
+	if !a.core.beginRun(w.now, &r, binary.LittleEndian.Uint32(msg[dataReceiver:])) {
+		t.Fatal("there is no session: the test is wrong")
+	}
+	r.any, r.data, r.way = true, true, &packet.Path{Remote: netip.MustParseAddrPort("203.0.113.1:1")}
+	a.peers()
+	a.core.endRun(w.now, &r, a.out) // received
+
+	p.timers.dataSent(w.now) // sent: sealRun
+	p.touch(&a.core.agenda)
+	if at := a.core.next(); at != 0 || len(a.out.events) != 0 {
+		t.Fatalf("the removed peer is due in %v, with events %v", time.Duration(at-w.now), a.out.events)
+	}
+}
+
 func TestASendErrorForgetsTheSourceAddress(t *testing.T) {
 	w, a, _ := newPair(t, 1)
 	w.run(time.Second)
@@ -370,6 +397,25 @@ func TestAnInitiationThatFoundNoNetworkIsSentAgainWhenThereIsOne(t *testing.T) {
 	w.run(100 * time.Millisecond)
 	if len(a.sent(typeInitiation)) != n {
 		t.Fatal("an initiation within 5 s of another")
+	}
+}
+
+// A machine that wakes is told of its network before its timers have run: by
+// then nobody can answer what it began before it fell asleep.
+func TestAnInitiationThatIsTooOldIsNotSentAgain(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	b.Deaf(true)
+	w.run(time.Second)
+	n := len(w.log)
+	w.now = w.now.after(10 * time.Minute)
+	a.core.networkChanged(w.now, a.out)
+	a.deliver()
+	if len(w.log) != n || a.peer().handshake == nil {
+		t.Fatalf("want nothing before the timers have run, got:%s", describe(w.log[n:]))
+	}
+	w.run(time.Millisecond)
+	if got := w.log[n:]; len(got) != 1 || got[0].kind != typeInitiation || got[0].copy {
+		t.Fatalf("want another initiation, got:%s", describe(got))
 	}
 }
 
