@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -50,8 +51,16 @@ func Listen(name string) (*Socket, error) {
 	return newSocket(path, l), nil
 }
 
-// removeStale removes a socket that nobody listens at.
+// removeStale removes a socket that nobody listens at, and nothing else that
+// has its name.
 func removeStale(path string) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if st.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s is not a socket: %w", path, unix.EEXIST)
+	}
 	c, err := net.Dial("unix", path)
 	if err == nil {
 		c.Close()
