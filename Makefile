@@ -67,9 +67,10 @@ bench: ## benchmarks, to bench/COMMIT.txt for benchstat
 perf: build ## CPU per GiB against wireguard-go, and the time of a run; wants iperf3
 	ADIT_E2E_BINARY=$(CURDIR)/bin/adit go run $(TAGS) ./e2e/perf
 
+soak: SEEDS = 10000
 soak: ## does adit grow? SOAK (60m) of everything, with the slopes; then ten thousand simulated weeks
 	ADIT_SOAK=$(SOAK) $(GOTEST) -v -count=1 -timeout 0 -run TestNothingGrows ./e2e/soak
-	$(MAKE) --no-print-directory simulate SEEDS=10000
+	$(MAKE) --no-print-directory simulate SEEDS=$(SEEDS)
 
 simulate: ## weeks of the protocol in which anything may happen: SEEDS (1000) from SEED (1)
 	ADIT_SEEDS=$(SEEDS) ADIT_SEED=$(SEED) $(GOTEST) -v -count=1 -timeout 0 -run '^TestAnyWeek$$' ./wg
