@@ -425,3 +425,27 @@ func FuzzControlMessagesNeverPanic(f *testing.F) {
 		parseControl(c.bytes()[:n])
 	})
 }
+
+// ipv6.disable=1 on the kernel's command line.
+func TestWithoutIPv6ThereIsIPv4(t *testing.T) {
+	k := linux()
+	k.socket = func(family, typ, proto int) (int, error) {
+		if family == unix.AF_INET6 {
+			return -1, unix.EAFNOSUPPORT
+		}
+		return unix.Socket(family, typ, proto)
+	}
+	u, err := listenUDP(UDPOptions{}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	b := packet.NewBatch(packet.Room{})
+	fill(b, &packet.Path{Remote: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), u.LocalPort())}, 1, 5)
+	if err := u.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Read(b); err != nil || b.Len() != 1 || !b.Path(0).Remote.Addr().Is4() {
+		t.Fatalf("got %d datagrams, %v, want the one from 127.0.0.1", b.Len(), err)
+	}
+}

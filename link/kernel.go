@@ -12,9 +12,10 @@ type mmsghdr struct {
 	n   uint32 // bytes received or sent
 }
 
-// A kernel is the system calls of the hot path. Tests put functions of their
+// A kernel is the system calls of the hot path, and socket(2) for UDP. Tests put functions of their
 // own in place, to be a kernel that lacks something or fails.
 type kernel struct {
+	socket   func(family, typ, proto int) (int, error)
 	read     func(fd int, p []byte) (int, unix.Errno)
 	writev   func(fd int, v []unix.Iovec) (int, unix.Errno)
 	recvmmsg func(fd int, m []mmsghdr) (int, unix.Errno)
@@ -24,7 +25,7 @@ type kernel struct {
 
 // linux is the kernel that runs this program.
 func linux() *kernel {
-	return &kernel{read: sysRead, writev: sysWritev, recvmmsg: sysRecvmmsg, sendmmsg: sysSendmmsg, writable: sysWritable}
+	return &kernel{socket: unix.Socket, read: sysRead, writev: sysWritev, recvmmsg: sysRecvmmsg, sendmmsg: sysSendmmsg, writable: sysWritable}
 }
 
 func sysRead(fd int, p []byte) (int, unix.Errno) {

@@ -87,7 +87,7 @@ func listenUDP(o UDPOptions, sys *kernel) (*UDP, error) {
 func (u *UDP) socket() (int, error) {
 	const typ = unix.SOCK_DGRAM | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
 	if u.v6 {
-		fd, err := unix.Socket(unix.AF_INET6, typ, 0)
+		fd, err := u.sys.socket(unix.AF_INET6, typ, 0)
 		if err == nil {
 			err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
 			if err == nil {
@@ -97,7 +97,7 @@ func (u *UDP) socket() (int, error) {
 		}
 		u.v6 = false // EAFNOSUPPORT: ipv6.disable=1
 	}
-	fd, err := unix.Socket(unix.AF_INET, typ, 0)
+	fd, err := u.sys.socket(unix.AF_INET, typ, 0)
 	return fd, os.NewSyscallError("socket", err)
 }
 
