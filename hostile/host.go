@@ -31,7 +31,8 @@ type Host struct {
 	capture *capture
 	why     error // why there is no capture
 	files   []*os.File
-	close   []io.Closer
+	ears    []ear
+	hearing sync.WaitGroup // the ears' goroutines, and one for each connection
 
 	mu   sync.Mutex // guards seen
 	seen map[Sighting]bool
@@ -42,6 +43,16 @@ type Sighting struct {
 	Mark
 	Where string
 }
+
+// An ear is a listener: a socket for datagrams, or one that accepts connections.
+type ear interface {
+	io.Closer
+	SetDeadline(time.Time) error
+}
+
+// lastWords is how long Close listens on for what was sent before it: that waits
+// in the queue of a socket until its goroutine comes to run.
+const lastWords = 200 * time.Millisecond
 
 // Watch opens listeners on the host's addresses and, where it may, a capture, and
 // starts the victim. command returns this program with
@@ -124,7 +135,7 @@ func (h *Host) listen() error {
 }
 
 func (h *Host) listenAt(addrs []netip.Addr) error {
-	var opened []io.Closer
+	var opened []ear
 	for _, a := range addrs {
 		at := netip.AddrPortFrom(a, h.World.Port)
 		c, err1 := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
@@ -133,16 +144,19 @@ func (h *Host) listenAt(addrs []netip.Addr) error {
 			if c != nil {
 				c.Close()
 			}
+			if l != nil {
+				l.Close()
+			}
 			for _, o := range opened {
 				o.Close()
 			}
 			return err
 		}
 		opened = append(opened, c, l)
-		go h.hearDatagrams(c, at)
-		go h.hearStreams(l, "a listener at "+at.String())
+		h.hearing.Go(func() { h.hearDatagrams(c, at) })
+		h.hearing.Go(func() { h.hearStreams(l, "a listener at "+at.String()) })
 	}
-	h.close = append(h.close, opened...)
+	h.ears = append(h.ears, opened...)
 	return nil
 }
 
@@ -150,7 +164,7 @@ func (h *Host) hearDatagrams(c *net.UDPConn, at netip.AddrPort) {
 	b := make([]byte, 2048)
 	for {
 		n, err := c.Read(b)
-		if errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
 		h.sawBytes(b[:max(0, n)], "a socket at "+at.String())
@@ -164,12 +178,12 @@ func (h *Host) hearStreams(l net.Listener, where string) {
 		if err != nil {
 			return
 		}
-		go func() {
+		h.hearing.Go(func() {
 			defer c.Close()
 			c.SetReadDeadline(time.Now().Add(2 * time.Second))
 			b, _ := io.ReadAll(io.LimitReader(c, 1<<12))
 			h.sawBytes(b, where)
-		}()
+		})
 	}
 }
 
@@ -185,8 +199,8 @@ func (h *Host) ListenUnix(path string) error {
 			return err
 		}
 	}
-	h.close = append(h.close, l)
-	go h.hearStreams(l, path)
+	h.ears = append(h.ears, l.(ear))
+	h.hearing.Go(func() { h.hearStreams(l, path) })
 	return nil
 }
 
@@ -290,8 +304,9 @@ func queue() (int, error) {
 // descriptor 3 on.
 func (h *Host) Inherit() []*os.File { return h.files }
 
-// Captures reports whether packets are captured, and why not.
-func (h *Host) Captures() (bool, error) { return h.capture != nil, h.why }
+// Captures reports whether packets are captured, and why not. After Close it knows
+// of a capture that has ended early, too.
+func (h *Host) Captures() (bool, error) { return h.capture != nil && h.why == nil, h.why }
 
 // Lost returns how many packets the capture had no room for. Call it after
 // Close.
@@ -302,10 +317,11 @@ func (h *Host) Lost() int {
 	return int(h.capture.lost)
 }
 
-// Close ends the watch and returns what it has seen, sorted.
+// Close ends the watch and returns what it has seen, sorted. It waits for what
+// connections that are open still bring.
 func (h *Host) Close() []Sighting {
 	if h.capture != nil {
-		h.capture.close()
+		h.why = h.capture.close()
 	}
 	if h.leash != nil {
 		h.leash.Close()
@@ -315,8 +331,12 @@ func (h *Host) Close() []Sighting {
 		h.victim.Wait()
 		late.Stop()
 	}
-	for _, c := range h.close {
-		c.Close()
+	for _, e := range h.ears {
+		e.SetDeadline(time.Now().Add(lastWords))
+	}
+	h.hearing.Wait()
+	for _, e := range h.ears {
+		e.Close()
 	}
 	for _, f := range h.files {
 		f.Close()

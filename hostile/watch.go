@@ -15,6 +15,7 @@ type capture struct {
 	fd   int
 	stop atomic.Bool
 	done chan struct{} // closed when the last packet has been looked at
+	err  error         // why it has ended before it was told to; for after done
 	lost uint32
 }
 
@@ -53,6 +54,7 @@ func (c *capture) read(saw func(uint16, []byte, string)) {
 		case err == unix.EAGAIN || err == unix.EINTR || err == unix.ENETDOWN:
 			continue
 		case err != nil:
+			c.err = os.NewSyscallError("recvfrom(AF_PACKET)", err)
 			return
 		}
 		if ll, ok := from.(*unix.SockaddrLinklayer); ok {
@@ -61,14 +63,16 @@ func (c *capture) read(saw func(uint16, []byte, string)) {
 	}
 }
 
-// close ends the capture when all that came before has been looked at.
-func (c *capture) close() {
+// close ends the capture when all that came before has been looked at. It returns
+// why it had ended by itself, if it had.
+func (c *capture) close() error {
 	c.stop.Store(true)
 	<-c.done
 	if stats, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 		c.lost = stats.Drops
 	}
 	unix.Close(c.fd)
+	return c.err
 }
 
 func interfaceName(index int) string {
