@@ -88,7 +88,8 @@ func errUnresolved(ep config.Endpoint, err error) *Error {
 
 func errStep(step string, err error) *Error {
 	e := failed(fmt.Errorf("mode namespace: %s: %w", step, err))
-	if e.Hints == nil {
+	// ENOSPC is here of namespaces or mounts (clone(2), mount(2)), not of a disk.
+	if e.Hints == nil || errors.Is(err, unix.ENOSPC) {
 		e.Hints = []string{"adit doctor"}
 	}
 	return e

@@ -44,6 +44,7 @@ func TestEveryMessage(t *testing.T) {
 		errKeyInUse(key),
 		errUnresolved(config.Endpoint{Host: "vpn.invalid", Port: 51820}, fmt.Errorf("lookup vpn.invalid: no such host")),
 		errStep("add the address 10.0.0.2", unix.EINVAL),
+		errStep("start the inner namespace", unix.ENOSPC),
 		errNoHandshake(peer, 15*time.Second, 444, 0, key, again),
 		errNoHandshake(peer, 15*time.Second, 444, 64, key, again),
 		errNotAccepted("10.0.0.1:80", peer, 15*time.Second, again),
