@@ -11,18 +11,34 @@ import (
 
 // A process is another one, held by a descriptor so that its number cannot
 // become somebody else's.
-type process struct{ fd int } // -1: it is gone already
+type process struct {
+	fd  int // -1: none
+	pid int // where there is none; 0: it is gone already
+}
 
+// openProcess holds process pid. Without pidfd_open(2), before Linux 5.3 or under
+// a filter that does not know it, it is known by its number alone.
 func openProcess(pid int) process {
 	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return process{-1}
+	switch err {
+	case nil:
+		return process{fd: fd}
+	case unix.ESRCH:
+		return process{fd: -1}
 	}
-	return process{fd}
+	return process{fd: -1, pid: pid}
+}
+
+// isGone reports whether a process that is not held has ended.
+func (p process) isGone() bool {
+	return p.fd < 0 && (p.pid == 0 || unix.Kill(p.pid, 0) == unix.ESRCH)
 }
 
 // wait waits until the process has ended.
 func (p process) wait() {
+	for p.fd < 0 && !p.isGone() {
+		time.Sleep(blindPause * time.Millisecond)
+	}
 	poll := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
 	for p.fd >= 0 && poll[0].Revents == 0 {
 		if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR {

@@ -80,7 +80,7 @@ type keeper struct {
 
 // blindPause is the time in milliseconds between two looks of a keeper that is
 // not told of every change (the user's inotify instances or watches are used
-// up), or that could not mask what it has found.
+// up) or of the engine's end, or that could not mask what it has found.
 const blindPause = 20
 
 // keeperSlice is the keeper's time slice, the shortest that there is: sched(7)
@@ -107,18 +107,15 @@ func wakeSoon() {
 func (k *keeper) run(engine process) {
 	var err error
 	if k.changes, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err != nil {
-		k.changes = -1 // poll(2) passes it over
+		k.changes = -1 // poll(2) passes over what is negative
 	}
-	poll := []unix.PollFd{{Fd: int32(k.changes), Events: unix.POLLIN}}
-	if engine.fd >= 0 {
-		poll = append(poll, unix.PollFd{Fd: int32(engine.fd), Events: unix.POLLIN})
-	}
-	for len(poll) == 2 && poll[1].Revents == 0 {
+	poll := []unix.PollFd{{Fd: int32(k.changes), Events: unix.POLLIN}, {Fd: int32(engine.fd), Events: unix.POLLIN}}
+	for !engine.isGone() && poll[1].Revents == 0 {
 		// Watch first, then look: what comes in between is seen twice.
 		k.watch()
 		err := k.renew()
 		pause := -1
-		if k.blind || err != nil {
+		if k.blind || err != nil || engine.fd < 0 {
 			pause = blindPause
 		}
 		if _, err := unix.Poll(poll, pause); err != nil && err != unix.EINTR {

@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"os"
+	"os/exec"
 	"runtime"
 	"testing"
 	"time"
@@ -75,5 +76,45 @@ func TestKeeperAsksForShortSlices(t *testing.T) {
 	}
 	if got.Nice != was.Nice || was.Nice != 19 {
 		t.Errorf("niceness %d became %d", was.Nice, got.Nice)
+	}
+}
+
+// Where a process cannot be held by a descriptor it is not taken for one that
+// has ended: the keeper would, and the engine would end the command for it.
+func TestKeeperStaysWithAnEngineThatItCannotHold(t *testing.T) {
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	looked, ended := make(chan struct{}, 1), make(chan struct{})
+	k := keeper{mask: func() error {
+		select {
+		case looked <- struct{}{}:
+		default:
+		}
+		return nil
+	}}
+	engine := process{fd: -1, pid: cmd.Process.Pid}
+	go func() {
+		defer close(ended)
+		k.run(engine)
+	}()
+	for range 3 {
+		select {
+		case <-looked:
+		case <-ended:
+			t.Fatal("the keeper has ended before the engine")
+		}
+	}
+	in.Close()
+	cmd.Wait()
+	<-ended
+	engine.wait()
+	if gone := openProcess(cmd.Process.Pid); !gone.isGone() {
+		t.Errorf("a process that has ended is held: %+v", gone)
 	}
 }
