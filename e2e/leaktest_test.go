@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"adit/e2e/lab"
@@ -88,6 +91,38 @@ func TestLeaktestDoesNotPassWhatItCannotTest(t *testing.T) {
 	}
 }
 
+// Interrupted, it ends what it has started and takes its files along: they hold
+// what went into the tunnel.
+func TestLeaktestLeavesNothingWhenItIsInterrupted(t *testing.T) {
+	w := enter(t)
+	file := conf{}.write(t, w)
+	dir := filepath.Join(w.User.Home, "interrupted")
+	if err := errors.Join(os.Mkdir(dir, 0o777), os.Chmod(dir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	for _, sig := range []syscall.Signal{unix.SIGINT, unix.SIGTERM} {
+		cmd := w.plain(w.adit, "leaktest", "-c", file)
+		cmd.Env = append(cmd.Env, "TMPDIR="+dir)
+		s := startStream(t, cmd)
+		captures := func() []string {
+			list, _ := filepath.Glob(dir + "/*/inner.pcap")
+			return list
+		}
+		if !settle(deadline/3, func() bool { return len(captures()) > 0 }) {
+			t.Errorf("nothing is captured\n%s", s.said())
+		}
+		s.signal(sig)
+		if code, got, _ := s.end(); got != sig || strings.Contains(s.said(), "adit: error") {
+			t.Errorf("got status %d, signal %v, want %v\n%s", code, got, sig, s.said())
+		}
+		if left, _ := filepath.Glob(dir + "/*"); left != nil {
+			t.Errorf("%v: left %v", sig, left)
+		}
+		w.untilAlone(t)
+	}
+}
+
 // The same without adit around it: the watch must see a leak, with a capture and
 // by the listeners alone.
 func TestLeaktestSeesLeaks(t *testing.T) {
@@ -96,7 +131,7 @@ func TestLeaktestSeesLeaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	trial := hostile.Trial{Mode: "namespace", Exe: w.adit}
-	r, err := trial.Do()
+	r, err := trial.Do(t.Context())
 	if err != nil || r.Failed != "" {
 		t.Fatalf("%v %v", err, r)
 	}

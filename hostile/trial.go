@@ -3,6 +3,7 @@ package hostile
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,9 +44,9 @@ type Report struct {
 	Failed string
 }
 
-// Do runs the list. An error is of the watch outside; a run that failed is in the
-// report.
-func (t *Trial) Do() (*Report, error) {
+// Do runs the list. An error is of the watch outside, or of ctx when that has
+// ended; a run that failed is in the report.
+func (t *Trial) Do(ctx context.Context) (*Report, error) {
 	dir, err := os.MkdirTemp("", "adit-leaktest-")
 	if err != nil {
 		return nil, err
@@ -58,8 +59,11 @@ func (t *Trial) Do() (*Report, error) {
 		return nil, err
 	}
 	r := &Report{World: h.World}
-	results := t.all(h, dir, r)
+	results := t.all(ctx, h, dir, r)
 	seen := h.Close()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	// Only now: what a run has left may send a little longer than it lasts.
 	through, err := allThrough(h, dir)
 	if err != nil {
@@ -153,9 +157,9 @@ func (t *Trial) self(args ...string) *exec.Cmd {
 
 // all runs the list: most of it at once, and each of those that end adit by
 // itself.
-func (t *Trial) all(h *Host, dir string, r *Report) []Result {
+func (t *Trial) all(ctx context.Context, h *Host, dir string, r *Report) []Result {
 	t.tell("the attempts")
-	results, _, failed := t.run(h, filepath.Join(dir, "inner.pcap"), nil)
+	results, _, failed := t.run(ctx, h, filepath.Join(dir, "inner.pcap"), nil)
 	if len(results) == 0 {
 		r.Failed = failed
 		return nil
@@ -164,16 +168,16 @@ func (t *Trial) all(h *Host, dir string, r *Report) []Result {
 		return results
 	}
 	for _, a := range attempts {
-		if !a.Alone {
+		if !a.Alone || ctx.Err() != nil {
 			continue
 		}
 		t.tell("the attempt " + a.Name)
 		capture := filepath.Join(dir, "inner-"+a.Name+".pcap")
-		more, marks, _ := t.run(h, capture, []string{a.Name})
+		more, marks, _ := t.run(ctx, h, capture, []string{a.Name})
 		// After the end of adit its key is in use for a moment.
-		for end := time.Now().Add(30 * time.Second); len(more) == 0 && len(marks) == 0 && time.Now().Before(end); {
+		for end := time.Now().Add(30 * time.Second); len(more) == 0 && len(marks) == 0 && ctx.Err() == nil && time.Now().Before(end); {
 			unix.Poll(nil, 250)
-			more, marks, _ = t.run(h, capture, []string{a.Name})
+			more, marks, _ = t.run(ctx, h, capture, []string{a.Name})
 		}
 		results = append(results, more...)
 	}
@@ -187,8 +191,9 @@ func (t *Trial) tell(what string) {
 }
 
 // run runs the named attempts, or all, and returns what they said, what has gone
-// into the tunnel so far, and the words of a run that failed.
-func (t *Trial) run(h *Host, capture string, names []string) ([]Result, map[Mark]bool, string) {
+// into the tunnel so far, and the words of a run that failed. The run is told to
+// end when ctx does.
+func (t *Trial) run(ctx context.Context, h *Host, capture string, names []string) ([]Result, map[Mark]bool, string) {
 	world, err := json.Marshal(h.World)
 	if err != nil {
 		return nil, nil, err.Error()
@@ -214,7 +219,7 @@ func (t *Trial) run(h *Host, capture string, names []string) ([]Result, map[Mark
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Run(); err != nil && stderr.Len() == 0 && !errors.Is(err, exec.ErrWaitDelay) {
+	if err := runUntil(ctx, cmd); err != nil && stderr.Len() == 0 && !errors.Is(err, exec.ErrWaitDelay) {
 		fmt.Fprintln(&stderr, err)
 	}
 	through, err := h.World.Through(capture)
@@ -229,6 +234,15 @@ func (t *Trial) run(h *Host, capture string, names []string) ([]Result, map[Mark
 		}
 	}
 	return results, through, stderr.String()
+}
+
+// runUntil is cmd.Run, with a TERM when ctx ends.
+func runUntil(ctx context.Context, cmd *exec.Cmd) error {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { cmd.Process.Signal(unix.SIGTERM) })()
+	return cmd.Wait()
 }
 
 // inMemory returns a file that holds b and has no name.

@@ -24,7 +24,7 @@ type adit struct {
 	exe    func() (string, error) // path of this binary
 	launch func(context.Context, launcher.Options) (launcher.Result, error)
 	probe  func(context.Context) []launcher.ModeReport
-	trial  func(*hostile.Trial) (*hostile.Report, error)
+	trial  func(context.Context, *hostile.Trial) (*hostile.Report, error)
 	ctx    context.Context
 
 	args   []string        // as typed, without the program's name

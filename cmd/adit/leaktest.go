@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"adit/config"
@@ -45,8 +48,14 @@ func (a *adit) leaktest(c *cli.Context) error {
 	if t.Config, err = a.readConfig(c); err != nil {
 		return err
 	}
-	r, err := a.trial(t)
+	ctx, stop := untilSignal(a.ctx)
+	defer stop()
+	r, err := a.trial(ctx, t)
 	a.ui.notice(launcher.Notice{Kind: launcher.WaitOver})
+	if by, ok := context.Cause(ctx).(endedBy); ok {
+		a.result = launcher.Result{Code: 128 + int(by), Signal: syscall.Signal(by)}
+		return nil
+	}
 	if err != nil {
 		return untested(err)
 	}
@@ -63,6 +72,31 @@ func (a *adit) leaktest(c *cli.Context) error {
 	}
 	a.result = launcher.Result{Code: leaktestCode(r)}
 	return a.ui.print(text)
+}
+
+// endedBy is the signal that has ended a context.
+type endedBy syscall.Signal
+
+func (e endedBy) Error() string { return syscall.Signal(e).String() }
+
+// untilSignal returns a context that ends with ctx, with the first signal that is
+// to end this process, which is the cause then, and with stop.
+func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
+	signals := make(chan os.Signal, 1) // one is enough
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(sig) { // by nohup, say
+			signal.Notify(signals, sig)
+		}
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case sig := <-signals:
+			end(endedBy(sig.(syscall.Signal)))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); end(nil) }
 }
 
 // retyped returns the words of a run as if leaktest had said them: what it ran in

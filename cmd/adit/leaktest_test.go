@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -42,7 +43,7 @@ func TestLeaktestEndsByWhatLeaked(t *testing.T) {
 		{"the tunnel cannot be used", &hostile.Report{Failed: "adit: error: no handshake\n"}, nil, 3, ""},
 		{"no watch", nil, errors.New("no room"), 3, ""},
 	} {
-		s := call{args: []string{"leaktest", "-c", "wg0.conf"}, trial: func(*hostile.Trial) (*hostile.Report, error) { return c.report, c.err }}.run(t)
+		s := call{args: []string{"leaktest", "-c", "wg0.conf"}, trial: func(context.Context, *hostile.Trial) (*hostile.Report, error) { return c.report, c.err }}.run(t)
 		if s.result.Code != c.code || !strings.Contains(s.out, c.want) || (c.want == "") != (s.out == "") {
 			t.Errorf("%s: got status %d and %q, want %d and %q\n%s", c.about, s.result.Code, s.out, c.code, c.want, s.err)
 		}
@@ -56,7 +57,7 @@ func TestLeaktestEndsByWhatLeaked(t *testing.T) {
 
 func TestLeaktestAsJSON(t *testing.T) {
 	inFolder(t, map[string]string{"wg0.conf": goodConf})
-	s := call{args: []string{"leaktest", "-c", "wg0.conf", "--json"}, trial: func(*hostile.Trial) (*hostile.Report, error) {
+	s := call{args: []string{"leaktest", "-c", "wg0.conf", "--json"}, trial: func(context.Context, *hostile.Trial) (*hostile.Report, error) {
 		return reportOf(hostile.Held, hostile.Leaked), nil
 	}}.run(t)
 	var r leaktestReport
@@ -81,7 +82,7 @@ func TestLeaktestPassesItsOptionsOn(t *testing.T) {
 		{"leaktest -c - --dns host --set interface.MTU=1300", "run --set interface.MTU=1300 --dns host", goodConf},
 	} {
 		var got *hostile.Trial
-		call{args: strings.Fields(c.args), stdin: c.stdin, trial: func(t *hostile.Trial) (*hostile.Report, error) {
+		call{args: strings.Fields(c.args), stdin: c.stdin, trial: func(_ context.Context, t *hostile.Trial) (*hostile.Report, error) {
 			got = t
 			return reportOf(hostile.Held), nil
 		}}.run(t)

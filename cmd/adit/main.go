@@ -24,7 +24,7 @@ func main() {
 		exe:    os.Executable,
 		launch: launcher.Run,
 		probe:  launcher.Probe,
-		trial:  (*hostile.Trial).Do,
+		trial:  func(ctx context.Context, t *hostile.Trial) (*hostile.Report, error) { return t.Do(ctx) },
 		ctx:    context.Background(),
 	}
 	launcher.DieLike(a.main(byName(os.Args)))

@@ -105,7 +105,7 @@ type call struct {
 	exe    string
 	launch func(launcher.Options) (launcher.Result, error)
 	modes  []launcher.ModeReport
-	trial  func(*hostile.Trial) (*hostile.Report, error)
+	trial  func(context.Context, *hostile.Trial) (*hostile.Report, error)
 }
 
 func (c call) run(t *testing.T) (s said) {
