@@ -19,14 +19,18 @@
 //	tty_test.go       Ctrl-C, Ctrl-Z, fg, window size
 //	hostile_test.go   by the back door: aliases, late daemons, keys
 //	hostile_attempts_test.go  the list of package hostile, inside and as the control
+//	leaktest_test.go  the same by adit leaktest
 //	names_test.go     DNS, and resolvers that must not be asked
 //	leaks_test.go     what stays closed: dead peer, other networks, the host
 //	stream_test.go    talking with a command that runs
 //	killed_test.go    who dies when whom is killed
+//	kill_*_test.go    the same at each step of a run (package hold), and at any time
+//	exhaust*_test.go  runs that lack something
 //	nested_test.go    tunnels inside each other
 //	roam_test.go      a peer that restarts or moves
 //	veth_test.go      the same without /dev/net/tun
 //	refused_test.go   what cannot work, and says so
 //	leftovers_test.go nothing stays, and how long it takes
 //	root_test.go      the caller is root
+//	device*_test.go   adit device: by wg and wg-quick, and against each other
 package e2e
