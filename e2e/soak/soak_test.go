@@ -3,6 +3,7 @@ package soak
 import (
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"os"
 	"slices"
@@ -38,8 +39,8 @@ func TestNothingGrowsUnderTraffic(t *testing.T) {
 	span := 3 * time.Minute
 	if v := os.Getenv(soakVar); v != "" {
 		var err error
-		if span, err = time.ParseDuration(v); err != nil || span < time.Minute {
-			t.Fatalf("%s=%s: want a time of at least a minute", soakVar, v)
+		if span, err = time.ParseDuration(v); err != nil || span < 3*time.Minute {
+			t.Fatalf("%s=%s: want a time of at least three minutes", soakVar, v)
 		}
 	}
 	w := newWorld(t)
@@ -299,6 +300,9 @@ func (s *soak) slopes() {
 			}
 			t.Logf("%-40s %-12s now %8.0f%s, %+9.1f%s an hour, at least %+9.1f, limit %.0f",
 				name, what, samples[len(samples)-1].Value*scale, unit, l.Slope*scale, unit, l.Sure*scale, limits[what]*scale)
+			if math.IsNaN(l.Sure) {
+				t.Errorf("%s: %s was measured too seldom for a slope: %d times", name, what, len(samples))
+			}
 			if l.Sure > limits[what] {
 				t.Errorf("%s: %s grow by at least %.1f%s an hour, want at most %.1f", name, what, l.Sure*scale, unit, limits[what]*scale)
 			}
