@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"adit/e2e/lab"
 	"adit/e2e/oracle"
@@ -238,6 +240,42 @@ func TestHostsResolverSocketsAreOutOfReach(t *testing.T) {
 	if n := s.asked("/run/nscd/socket") + s.asked(resolvedSocket); n > 0 {
 		t.Errorf("%d connections to the host's resolvers, want none", n)
 	}
+}
+
+// What the host mounts while the command runs appears inside, and may be one more
+// name of the resolvers' directories: it is masked there as well.
+func TestHostsResolversAreMaskedWhereTheHostMountsThemLater(t *testing.T) {
+	w := enter(t)
+	suite.Need(t, "python3")
+	if !lab.AsRoot() {
+		suite.Skip(t, "the tests were not started by root")
+	}
+	w.fakeResolvers(t)
+	// Shared, as all mounts are where systemd runs.
+	chroot := filepath.Join(w.Dir, "later")
+	dir := filepath.Join(chroot, "run")
+	if err := errors.Join(os.MkdirAll(chroot, 0o755), unix.Mount("later", chroot, "tmpfs", 0, "mode=755"),
+		unix.Mount("", chroot, "", unix.MS_SHARED, ""), os.Mkdir(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(chroot, unix.MNT_DETACH) })
+	s := startStream(t, w.in(t, conf{}, "sh", "-c", `while read x; do ls "$1"; echo END; done; true`, "sh", dir+"/systemd/resolve"))
+	s.send("\n")
+	s.until("nothing yet", func(l string) bool { return l == "END" })
+	if err := unix.Mount("/run", dir, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	masked := func() bool { // the files that stand in a mask, and not the socket
+		var names []string
+		s.send("\n")
+		s.until("a list", func(l string) bool { names = append(names, l); return l == "END" })
+		return slices.Contains(names, "stub-resolv.conf") && !slices.Contains(names, filepath.Base(resolvedSocket))
+	}
+	if !settle(20*time.Second, masked) {
+		t.Errorf("%s is not masked", dir+"/systemd/resolve")
+	}
+	s.in.Close()
+	s.wantEnd(0)
 }
 
 // TestResolvConfMayChangeDuringTheRun: what the host does to its own names is

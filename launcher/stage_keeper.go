@@ -109,7 +109,16 @@ func (k *keeper) run(engine process) {
 	if k.changes, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err != nil {
 		k.changes = -1 // poll(2) passes over what is negative
 	}
-	poll := []unix.PollFd{{Fd: int32(k.changes), Events: unix.POLLIN}, {Fd: int32(engine.fd), Events: unix.POLLIN}}
+	// A mount that comes later may be another name of what is masked.
+	mounts, err := unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		mounts = -1
+	}
+	defer unix.Close(mounts)
+	poll := []unix.PollFd{
+		{Fd: int32(k.changes), Events: unix.POLLIN}, {Fd: int32(engine.fd), Events: unix.POLLIN},
+		{Fd: int32(mounts), Events: unix.POLLPRI},
+	}
 	for !engine.isGone() && poll[1].Revents == 0 {
 		// Watch first, then look: what comes in between is seen twice.
 		k.watch()
