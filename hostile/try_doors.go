@@ -20,7 +20,7 @@ var doorAttempts = category("doors", tunnel(),
 	&Attempt{Name: "vsock-socketcall", Does: "AF_VSOCK by socketcall(2)", Expect: inNamespace(refused(unix.EAFNOSUPPORT, unix.ENOSYS)), try: tryVsockSocketcall},
 	&Attempt{Name: "io-uring-udp", Does: "a datagram by io_uring: socket and send", Control: Everybody,
 		Expect: inNamespace(tunnel(unix.ENOSYS, unix.EPERM)), try: tryRingUDP},
-	&Attempt{Name: "vsock-io-uring", Does: "AF_VSOCK by io_uring (IORING_OP_SOCKET)", Expect: inNamespace(refused(unix.ENOSYS, unix.EPERM, unix.EAFNOSUPPORT)), try: tryRingVsock},
+	&Attempt{Name: "vsock-io-uring", Does: "AF_VSOCK by io_uring (IORING_OP_SOCKET)", Expect: inNamespace(refused(unix.ENOSYS, unix.EPERM, unix.EAFNOSUPPORT)), try: tryRing(unix.AF_VSOCK, unix.SOCK_STREAM)},
 	&Attempt{Name: "bpf", Does: "load a program that redirects packets (bpf)", Expect: inNamespace(refused(unix.EPERM)), try: tryBPF},
 	&Attempt{Name: "syscall-dispatch", Does: "calls with a number beyond the table", Expect: inNamespace(refused(unix.ENOSYS)), try: tryBeyond},
 )

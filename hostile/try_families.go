@@ -18,6 +18,8 @@ var familyAttempts = category("families", own(),
 	&Attempt{Name: "vsock-device", Does: "/dev/vsock, which tells a number", Expect: inNamespace(own(unix.EACCES, unix.EPERM, unix.ENXIO)), try: tryVsockDevice},
 	&Attempt{Name: "vhost-vsock", Does: "be a guest of this machine's by any vhost-vsock device (VHOST_VSOCK_SET_GUEST_CID)", Expect: noVsock, try: tryVhost},
 	&Attempt{Name: "qipcrtr", Does: "AF_QIPCRTR, the line to a modem", Expect: noVsock, try: socketOf(unix.AF_QIPCRTR, unix.SOCK_DGRAM, 0)},
+	&Attempt{Name: "qipcrtr-io-uring", Does: "the same by io_uring (IORING_OP_SOCKET)", Expect: inNamespace(refused(unix.ENOSYS, unix.EPERM, unix.EAFNOSUPPORT)), try: tryRing(unix.AF_QIPCRTR, unix.SOCK_DGRAM)},
+	&Attempt{Name: "isdn", Does: "AF_ISDN, a telephone line", Expect: noVsock, try: anyOf(unix.AF_ISDN, true)},
 	&Attempt{Name: "bluetooth", Does: "AF_BLUETOOTH", Expect: inNamespace(refused(unix.EAFNOSUPPORT, unix.EPERM)), try: anyOf(unix.AF_BLUETOOTH, true)},
 	&Attempt{Name: "can", Does: "AF_CAN, a vehicle's bus", try: anyOf(unix.AF_CAN, false)},
 	&Attempt{Name: "kcm", Does: "AF_KCM", try: anyOf(unix.AF_KCM, false)},
@@ -35,7 +37,7 @@ var noVsock = inNamespace(refused(unix.EAFNOSUPPORT))
 
 // withoutNamespaces are the families whose sockets are the host's, wherever they
 // are made.
-var withoutNamespaces = []int{unix.AF_VSOCK, unix.AF_QIPCRTR, unix.AF_IUCV}
+var withoutNamespaces = []int{unix.AF_VSOCK, unix.AF_QIPCRTR, unix.AF_ISDN, unix.AF_IUCV}
 
 // socketOf makes a socket and sends nothing by it: what it would reach is not
 // this machine.
@@ -157,7 +159,7 @@ func tryRDMA(*World) Result {
 
 // named are the families that have an attempt of their own, or many.
 var named = []int{
-	unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK, unix.AF_PACKET, unix.AF_VSOCK, unix.AF_QIPCRTR,
+	unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK, unix.AF_PACKET, unix.AF_VSOCK, unix.AF_QIPCRTR, unix.AF_ISDN,
 	unix.AF_BLUETOOTH, unix.AF_CAN, unix.AF_KCM, unix.AF_RDS, unix.AF_TIPC, unix.AF_SMC, unix.AF_XDP, unix.AF_ALG, unix.AF_NFC,
 }
 

@@ -120,16 +120,19 @@ func tryRingUDP(w *World) Result {
 	})
 }
 
-func tryRingVsock(*World) Result {
-	r, err := newRing()
-	if err != nil {
-		return no("io_uring_setup", err)
-	}
-	if _, err := r.socket(unix.AF_VSOCK, unix.SOCK_STREAM); err != nil {
-		if err == unix.ENODEV {
-			return missing("socket")
+// tryRing makes a socket of the family, and the filter does not see it.
+func tryRing(family, kind int) func(*World) Result {
+	return func(*World) Result {
+		r, err := newRing()
+		if err != nil {
+			return no("io_uring_setup", err)
 		}
-		return no("socket", err)
+		if _, err := r.socket(family, kind); err != nil {
+			if err == unix.ENODEV {
+				return missing("socket")
+			}
+			return no("socket", err)
+		}
+		return got("socket")
 	}
-	return got("socket")
 }

@@ -15,7 +15,7 @@ import (
 // seccomp filter, on this thread and all that it becomes, refuses them:
 //
 //   - socket(2) of AF_VSOCK, the channel between a virtual machine and its host,
-//     and of AF_QIPCRTR, that to a phone's modem: EAFNOSUPPORT
+//     of AF_QIPCRTR, that to a phone's modem, and of AF_ISDN: EAFNOSUPPORT
 //   - request_key(2) with a callout: the kernel would start a helper in the
 //     namespaces of the host, which for the type dns_resolver asks a name there:
 //     ENOKEY, as where there is no helper
@@ -26,16 +26,15 @@ import (
 //     this machine's and so talks to what listens on its AF_VSOCK: EAFNOSUPPORT.
 //     The device may be open to the user, as /dev/kvm is, or have any name
 //
-// Where AF_VSOCK exists at this moment, two further ways to it are closed that a
-// filter cannot look into: io_uring (ENOSYS, programs fall back) and the
-// socketcall(2) of 32-bit x86 programs. x32 has its own numbers and is refused
+// Where one of those families exists at this moment, two further ways to it are
+// closed that a filter cannot look into: io_uring (ENOSYS, programs fall back) and
+// the socketcall(2) of 32-bit x86 programs. x32 has its own numbers and is refused
 // altogether: hardly a kernel has it.
 //
 // The filter needs CAP_SYS_ADMIN in our user namespace instead of no_new_privs,
 // so that file capabilities go on to work.
 func installFilter() error {
-	exists := vsockExists()
-	filter := filterFor(runtime.GOARCH, exists)
+	filter := filterFor(runtime.GOARCH, anyFamily(unix.Socket))
 	if filter == nil {
 		return fmt.Errorf("no filter is known for %s: %w", runtime.GOARCH, errors.ErrUnsupported)
 	}
@@ -48,13 +47,24 @@ func installFilter() error {
 	return nil
 }
 
-// vsockExists reports whether this kernel makes AF_VSOCK sockets now.
-func vsockExists() bool {
-	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err == nil {
-		unix.Close(fd)
+// withoutNamespaces are the families of sockets that know no network namespaces and
+// are open to everybody.
+var withoutNamespaces = []uint32{unix.AF_VSOCK, afQIPCRTR, unix.AF_ISDN}
+
+// anyFamily reports whether this kernel makes sockets of one of them now, or may:
+// only EAFNOSUPPORT says that there is no such family. Another error (EMFILE, a
+// type that the family does not have) is that of a family that there is.
+func anyFamily(socket func(domain, kind, protocol int) (int, error)) bool {
+	for _, family := range withoutNamespaces {
+		fd, err := socket(int(family), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		if err != unix.EAFNOSUPPORT {
+			return true
+		}
 	}
-	return err == nil
+	return false
 }
 
 // An abi is one way of making system calls, with its numbers.
@@ -88,11 +98,11 @@ const (
 )
 
 // filterFor returns the program for a machine, nil for one that is not known.
-// vsock adds the closings that cost something.
-func filterFor(goarch string, vsock bool) []unix.SockFilter {
+// families adds the closings that cost something.
+func filterFor(goarch string, families bool) []unix.SockFilter {
 	var prog []unix.SockFilter
 	for _, a := range abisByCPU[goarch] {
-		rules := a.rules(vsock)
+		rules := a.rules(families)
 		prog = append(prog, load(dataArch), jump(unix.BPF_JEQ, a.arch, 0, uint8(len(rules))))
 		prog = append(prog, rules...)
 	}
@@ -104,18 +114,18 @@ func filterFor(goarch string, vsock bool) []unix.SockFilter {
 
 // rules returns the instructions for one ABI. They end with an allowance: an
 // ABI's numbers mean nothing to the next one's rules.
-func (a abi) rules(vsock bool) []unix.SockFilter {
+func (a abi) rules(families bool) []unix.SockFilter {
 	var r []unix.SockFilter
 	if a.x32 {
 		r = append(r, load(dataNr), jump(unix.BPF_JGE, x32Bit, 0, 1), refuse(unix.ENOSYS))
 	}
-	if vsock {
+	if families {
 		r = append(r, load(dataNr), jump(unix.BPF_JEQ, ioUringSetup, 0, 1), refuse(unix.ENOSYS))
 	}
-	if vsock && a.socketcall != 0 {
+	if families && a.socketcall != 0 {
 		r = append(r, ifArg(a.socketcall, 0, []uint32{socketcallMake}, unix.EAFNOSUPPORT)...)
 	}
-	r = append(r, ifArg(a.socket, 0, []uint32{unix.AF_VSOCK, afQIPCRTR}, unix.EAFNOSUPPORT)...)
+	r = append(r, ifArg(a.socket, 0, withoutNamespaces, unix.EAFNOSUPPORT)...)
 	r = append(r, ifArg(a.ioctl, 1, []uint32{unix.TIOCSTI, tiocLinux}, unix.EIO)...)
 	r = append(r, ifArg(a.ioctl, 1, []uint32{vhostGuestCID}, unix.EAFNOSUPPORT)...)
 	r = append(r, ifPointer(a.requestKey, 2, unix.ENOKEY)...)

@@ -58,6 +58,7 @@ func TestFilterClosesTheWaysOutByEveryABI(t *testing.T) {
 	}{
 		{"amd64 vsock", "amd64", false, 41, x86, [3]uint64{40}, refused(unix.EAFNOSUPPORT)},
 		{"amd64 qipcrtr", "amd64", false, 41, x86, [3]uint64{42}, refused(unix.EAFNOSUPPORT)},
+		{"amd64 isdn", "amd64", false, 41, x86, [3]uint64{34}, refused(unix.EAFNOSUPPORT)},
 		{"the kernel looks at the low half of the family", "amd64", false, 41, x86, [3]uint64{1<<32 | 40}, refused(unix.EAFNOSUPPORT)},
 		{"amd64 inet", "amd64", true, 41, x86, [3]uint64{unix.AF_INET}, ok},
 		{"amd64 another call with 40", "amd64", true, 42, x86, [3]uint64{40}, ok},
@@ -98,5 +99,26 @@ func TestFilterClosesTheWaysOutByEveryABI(t *testing.T) {
 	}
 	if filterFor("mips", true) != nil {
 		t.Error("there is a filter for a machine whose numbers are not known")
+	}
+}
+
+// The ways that a filter cannot look into are left open only where no family that
+// knows no namespaces can be had through them: a failure for another reason, and a
+// family other than AF_VSOCK, close them too.
+func TestOnlyAnUnknownFamilyIsTakenForNone(t *testing.T) {
+	for _, family := range []int{unix.AF_VSOCK, afQIPCRTR, unix.AF_ISDN} {
+		for _, err := range []error{nil, unix.EMFILE, unix.ENOMEM, unix.EPERM, unix.ENODEV, unix.EPROTONOSUPPORT} {
+			if !anyFamily(func(domain, _, _ int) (int, error) {
+				if domain == family {
+					return -1, err
+				}
+				return -1, unix.EAFNOSUPPORT
+			}) {
+				t.Errorf("family %d, %v: taken for none", family, err)
+			}
+		}
+	}
+	if anyFamily(func(int, int, int) (int, error) { return -1, unix.EAFNOSUPPORT }) {
+		t.Error("a kernel that knows none of them is taken for one that does")
 	}
 }
