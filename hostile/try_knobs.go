@@ -15,6 +15,8 @@ var knobAttempts = category("knobs", refused(unix.EACCES, unix.EPERM, unix.EROFS
 	&Attempt{Name: "hotplug", Does: "a program for new devices (uevent_helper)", try: tryKnob("/sys/kernel/uevent_helper", "/proc/sys/kernel/hotplug")},
 	&Attempt{Name: "binfmt", Does: "an interpreter for other people's programs (binfmt_misc)", try: tryKnob("/proc/sys/fs/binfmt_misc/register")},
 	&Attempt{Name: "sysrq", Does: "the kernel's emergency keys (sysrq-trigger)", try: tryKnob("/proc/sysrq-trigger")},
+	&Attempt{Name: "kernel-files", Does: "files of the kernel's by which it sends or lets drivers go (sysfs, debugfs, tracefs, nfsd)", try: tryKernelFiles},
+	&Attempt{Name: "kernel-objects", Does: "make a netconsole, or another object of the kernel's (configfs)", try: tryConfigfs},
 	&Attempt{Name: "cgroup-agent", Does: "a program for empty groups (release_agent)", try: tryReleaseAgent},
 	&Attempt{Name: "other-proc", Does: "the same by a second mount of /proc", try: tryOtherProc},
 )
@@ -69,6 +71,51 @@ func tryOtherProc(w *World) Result {
 		}
 		if one.State == StateGot {
 			return one
+		}
+	}
+	return r
+}
+
+// tryKernelFiles opens, wherever they are mounted, files that only root may write
+// and that are not part of any namespace.
+func tryKernelFiles(w *World) Result {
+	r := missing("such files")
+	for kind, patterns := range map[string][]string{
+		"sysfs":   {"bus/*/drivers_probe", "bus/pci/rescan", "kernel/rcu_expedited", "kernel/sunrpc/xprt-switches/*/*/dstaddr"},
+		"debugfs": {"clear_warn_once", "dynamic_debug/control", "sleep_time", "fault_around_bytes"},
+		"tracefs": {"tracing_on", "kprobe_events"},
+		"nfsd":    {"portlist", "threads"},
+	} {
+		for _, dir := range mountsOf(kind) {
+			for _, pattern := range patterns {
+				files, _ := filepath.Glob(filepath.Join(dir, pattern))
+				for _, path := range files {
+					one := tryKnob(path)(w)
+					if one.State == StateGot {
+						return one
+					}
+					if one.State != StateAbsent {
+						r = one
+					}
+				}
+			}
+		}
+	}
+	return r
+}
+
+// tryConfigfs asks whether it may make something. It makes nothing.
+func tryConfigfs(*World) Result {
+	r := missing("configfs")
+	for _, dir := range mountsOf("configfs") {
+		for _, sub := range []string{"netconsole", "nvmet/ports", "target", "dlm", ""} {
+			err := unix.Access(filepath.Join(dir, sub), unix.W_OK)
+			if err == nil {
+				return got("write in " + filepath.Join(dir, sub))
+			}
+			if err != unix.ENOENT {
+				r = no("write in "+filepath.Join(dir, sub), err)
+			}
 		}
 	}
 	return r

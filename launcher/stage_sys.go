@@ -11,11 +11,24 @@ import (
 // knobs are the files, by file system, by which the system's root, and nobody
 // else, changes the kernel: the command is that user for them, though it has none
 // of its capabilities. Some would let it start a program outside of every
-// namespace (core_pattern, uevent_helper, binfmt_misc), others change our network.
+// namespace (core_pattern, uevent_helper, binfmt_misc), others change our network,
+// and by others the kernel itself sends from the host's: configfs makes a
+// netconsole or a target for disks, nfsd a server, /sys/kernel/sunrpc has the
+// address of a mounted server.
 var knobs = map[string][]string{
 	"proc":        {"/sys", "/sysrq-trigger"},
-	"sysfs":       {"/kernel/uevent_helper"},
+	"sysfs":       {"/"},
+	"configfs":    {"/"},
+	"debugfs":     {"/"},
+	"tracefs":     {"/"},
+	"nfsd":        {"/"},
 	"binfmt_misc": {"/"},
+}
+
+// knobMagics are what statfs(2) says of those file systems (linux/magic.h, and
+// fs/configfs/mount.c and fs/nfsd/nfsctl.c for the last two).
+var knobMagics = []int64{
+	unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.BINFMTFS_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, 0x62656570, 0x6e667364,
 }
 
 // closeKnobs makes them read-only, as containers do, wherever they are mounted:
@@ -83,7 +96,7 @@ func closeKnob(path string) error {
 	if err == nil || unix.Statfs(path, &st) != nil || st.Flags&unix.ST_RDONLY != 0 {
 		return nil
 	}
-	if kernels := []int64{unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.BINFMTFS_MAGIC}; !slices.Contains(kernels, int64(st.Type)) {
+	if !slices.Contains(knobMagics, int64(st.Type)) {
 		return nil
 	}
 	return &os.PathError{Op: "remount", Path: path, Err: err}
