@@ -24,5 +24,6 @@
 //
 // Limitations: without CAP_NET_RAW there is no capture, and only what reaches a
 // listener is seen. A gateway of the tunnel on this very machine is told from a
-// leak by the capture of what went into the tunnel.
+// leak by the capture of what went into the tunnel: a packet that goes there and
+// leaves beside it as well is counted, and not called a leak.
 package hostile

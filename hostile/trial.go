@@ -40,6 +40,10 @@ type Report struct {
 	World  World
 	NoEyes error // why no packets were captured; nil: they were
 	Lost   int   // packets that the capture had no room for
+	// Twice is how many packets went into the tunnel and were seen outside, too: a
+	// gateway on this machine sends them on. That they had left twice would look
+	// the same.
+	Twice int
 	// Failed are the words of a run that made no attempt at all.
 	Failed string
 }
@@ -85,10 +89,21 @@ func (t *Trial) Do(ctx context.Context) (*Report, error) {
 	if t.HostDNS {
 		excuseNames(r.Rows)
 	}
-	if slices.ContainsFunc(seen, func(s Sighting) bool { return through[s.Mark] }) {
+	if r.Twice = twice(seen, through); r.Twice > 0 {
 		excuseStub(r.Rows)
 	}
 	return r, nil
+}
+
+// twice returns how many marks were seen in the tunnel and outside.
+func twice(seen []Sighting, through map[Mark]bool) int {
+	both := make(map[Mark]bool)
+	for _, s := range seen {
+		if through[s.Mark] {
+			both[s.Mark] = true
+		}
+	}
+	return len(both)
 }
 
 // allThrough returns what has gone into the tunnel in all runs.

@@ -270,11 +270,16 @@ func watched(r *hostile.Report) string {
 	s := fmt.Sprintf("listeners at %s and on loopback, port %d, and unix sockets; ", at, r.World.Port)
 	switch {
 	case r.NoEyes != nil:
-		return s + "no capture of packets (" + printable(r.NoEyes.Error()) + "): what reaches none of them would not be seen"
+		s += "no capture of packets (" + printable(r.NoEyes.Error()) + "): what reaches none of them would not be seen"
 	case r.Lost > 0:
-		return s + fmt.Sprintf("a capture on every interface, which had no room for %d packets", r.Lost)
+		s += fmt.Sprintf("a capture on every interface, which had no room for %d packets", r.Lost)
+	default:
+		s += "a capture on every interface of the host"
 	}
-	return s + "a capture on every interface of the host"
+	if r.Twice > 0 {
+		s += fmt.Sprintf("; %d packets were seen in the tunnel and outside: if its other end is not on this machine, they leaked", r.Twice)
+	}
+	return s
 }
 
 func clip(s string, n int) string {
@@ -289,6 +294,7 @@ type leaktestReport struct {
 	Mode     string         `json:"mode"`
 	Captured bool           `json:"captured"` // packets, on every interface of the host
 	Lost     int            `json:"lost"`     // packets that were not looked at
+	Twice    int            `json:"twice"`    // packets in the tunnel and outside: of a gateway here, or leaked
 	Counts   map[string]int `json:"counts"`   // by verdict
 	Attempts []leaktestRow  `json:"attempts"`
 }
@@ -304,7 +310,7 @@ type leaktestRow struct {
 }
 
 func leaktestJSON(r *hostile.Report) (string, error) {
-	out := leaktestReport{Mode: r.World.Mode, Captured: r.NoEyes == nil, Lost: r.Lost, Counts: make(map[string]int)}
+	out := leaktestReport{Mode: r.World.Mode, Captured: r.NoEyes == nil, Lost: r.Lost, Twice: r.Twice, Counts: make(map[string]int)}
 	for _, row := range r.Rows {
 		out.Counts[string(row.Verdict)]++
 		out.Attempts = append(out.Attempts, leaktestRow{row.Attempt.Name, row.Attempt.Category, row.Attempt.Does,

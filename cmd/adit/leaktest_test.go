@@ -29,6 +29,8 @@ func TestLeaktestEndsByWhatLeaked(t *testing.T) {
 	inFolder(t, map[string]string{"wg0.conf": goodConf})
 	lost := reportOf(hostile.Held)
 	lost.Lost = 3
+	doubled := reportOf(hostile.Held)
+	doubled.Twice = 7
 	for _, c := range []struct {
 		about  string
 		report *hostile.Report
@@ -40,6 +42,7 @@ func TestLeaktestEndsByWhatLeaked(t *testing.T) {
 		{"one leaked", reportOf(hostile.Held, hostile.Leaked, hostile.Untried), nil, 1, "leaked: udp6: sendto by IPv6; seen: eth0"},
 		{"one was not tried", reportOf(hostile.Held, hostile.Untried), nil, 3, "1 could not be tried"},
 		{"packets were not looked at", lost, nil, 3, "watched: "},
+		{"packets came out again", doubled, nil, 0, "; 7 packets were seen in the tunnel and outside"},
 		{"the tunnel cannot be used", &hostile.Report{Failed: "adit: error: no handshake\n"}, nil, 3, ""},
 		{"no watch", nil, errors.New("no room"), 3, ""},
 	} {
