@@ -193,6 +193,45 @@ func TestCoreOfTheEngineIsPure(t *testing.T) {
 	}
 }
 
+// A map that has holes is no map: where doc.go lists files, it lists all.
+func TestMapsOfFoldersAreComplete(t *testing.T) {
+	lists := make(map[string][]string) // folder → names and patterns
+	docs, err := filepath.Glob("*/doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deeper, _ := filepath.Glob("*/*/doc.go")
+	for _, doc := range append(docs, deeper...) {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range strings.FieldsFunc(string(text), func(r rune) bool { return strings.ContainsRune(" \t\n,;:", r) }) {
+			if strings.HasSuffix(word, ".go") {
+				dir := path.Dir(filepath.ToSlash(doc))
+				lists[dir] = append(lists[dir], word)
+			}
+		}
+	}
+	if len(lists) < 5 {
+		t.Fatalf("only %d folders have a map", len(lists))
+	}
+	for _, s := range sources(t) {
+		listed, name := lists[s.dir()], path.Base(s.path)
+		if len(listed) == 0 || s.isTest() || name == "doc.go" {
+			continue
+		}
+		plain := strings.NewReplacer("_linux.go", ".go", "_other.go", ".go").Replace(name)
+		if !slices.ContainsFunc(listed, func(p string) bool {
+			whole, _ := path.Match(p, name)
+			other, _ := path.Match(p, plain)
+			return whole || other
+		}) {
+			t.Errorf("%s is not in the map of %s/doc.go", s.path, s.dir())
+		}
+	}
+}
+
 // filesOfTheEngine reads the two lists of wg/doc.go.
 func filesOfTheEngine(t *testing.T) (core, shell []string) {
 	t.Helper()

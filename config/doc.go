@@ -10,7 +10,7 @@
 //	set.go      --set
 //	finish.go   what only the whole can tell: families, notes about DNS
 //	print.go    the effective configuration
-//	find.go     from a name to a file
+//	find.go     from a name to a file; near.go: what a misspelt word was meant to be
 //	error.go    Error, Note, and what may be quoted in them
 //
 // A file is data that may come from a stranger: no hook is run, an option that

@@ -43,9 +43,9 @@ type Device struct {
 // Run is the device until ctx ends, the interface is deleted or the socket's
 // file is removed; then it returns nil.
 //
-// It has five goroutines beside the engine's: one accepts clients, one waits
+// It has four goroutines beside the engine's: one accepts clients, one waits
 // for news of the interface, one for news of the network, one for the end of
-// the socket's file, and each client has one. All of them sleep unless
+// the socket's file; and each client has one. All of them sleep unless
 // something happens.
 func Run(ctx context.Context, o Options) error {
 	defer o.Socket.Close()

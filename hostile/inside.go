@@ -56,8 +56,8 @@ func attemptMain(name, world string) {
 
 // Inside runs the named attempts and, if there are none, all but those that are
 // alone. On the host itself, where nothing holds them, those alone are made that
-// are of the control. It writes a Result in JSON to out for each, one a line. The rest of the
-// run is what goes on in the caller's place: the caller's children are ours.
+// are of the control. It writes a Result in JSON to out for each, one a line. The
+// rest of the run is what goes on in the caller's place: the caller's children are ours.
 func Inside(world string, names []string, out io.Writer) error {
 	var w World
 	if err := json.Unmarshal([]byte(world), &w); err != nil {

@@ -1,6 +1,5 @@
 // Package launcher gets hold of a program's traffic and looks after the
-// program's life. It is the only part of adit, with link, that makes raw system
-// calls.
+// program's life.
 //
 // Three processes, all the same executable:
 //
@@ -17,17 +16,24 @@
 //
 // The map of the files:
 //
+//	entry.go     before Go's runtime: limits that it would die of; ignored*.go and
+//	             sigaction_linux.go: which signals the caller had ignored
 //	options.go   what Run is asked and what it answers
+//	room.go      do the caller's limits leave room for a run
 //	front*.go    the front: starting the engine, signals, job control, the end
 //	engine*.go   the engine: opening the tunnel, the child's life
 //	tunnel.go    what lies between device and network; carrier.go, underlay.go: one
-//	             WireGuard tunnel of it, and what it travels over
+//	             WireGuard tunnel of it, and what it travels over; mtu.go, resolver.go:
+//	             how large packets may be, where the peer is; capture.go: --pcap
 //	masks.go     which sockets of the host are out of sight, under each name
-//	stage*.go    inside the namespaces: links, /etc, descriptors, privileges
-//	companions.go  what the keeper does when nobody else is left: end the command
+//	stage*.go    inside the namespaces: links, /etc, descriptors, privileges, the
+//	             keeper; mapping.go: who exists there; devices.go: which descriptors
+//	             are network devices
+//	procs.go     processes by /proc; companions.go: those the keeper ends when nobody
+//	             else is left
 //	wire.go      the messages between the three
 //	mode.go      the table of modes; probe.go and hints.go: what works, and what to type
-//	words.go     every sentence of a refusal
+//	words.go     every sentence of a refusal; log.go, statusfd.go: what is told
+//	             meanwhile
 //	lock.go      one key, one tunnel; the last time stamp
-//	ignored*.go  which signals the caller had ignored
 package launcher

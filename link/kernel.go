@@ -12,8 +12,8 @@ type mmsghdr struct {
 	n   uint32 // bytes received or sent
 }
 
-// A kernel is the system calls of the hot path, and socket(2) for UDP. Tests put functions of their
-// own in place, to be a kernel that lacks something or fails.
+// A kernel is the system calls of the hot path, and socket(2) for UDP. Tests put
+// functions of their own in place, to be a kernel that lacks something or fails.
 type kernel struct {
 	socket   func(family, typ, proto int) (int, error)
 	read     func(fd int, p []byte) (int, unix.Errno)

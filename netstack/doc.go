@@ -19,6 +19,7 @@
 //
 //	stack.go      Config, Stack: the parts and their lifetime
 //	device.go     the router as packet.Device: batches in both directions
+//	router.go     what the rules have to remember
 //	outgoing.go   the rules for packets of the program
 //	incoming.go   the rules for packets of the tunnel
 //	header.go     what the rules need to know of an IP packet
@@ -35,6 +36,7 @@
 //	              packetconn.go: datagrams; deadline.go; address.go
 //	resolve.go    names through the tunnel; dnsquery.go: one exchange
 //	servedns.go   a forwarder of raw DNS messages
+//	resolvconf.go the host's nameservers
 //	forward.go    Gateway: the other end of a tunnel, connections to any address;
 //	              forwardtcp.go, forwardudp.go, forwardping.go
 package netstack

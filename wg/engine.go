@@ -127,8 +127,9 @@ func (e *Engine) room() packet.Room { return Room(e.dev.MTU()) }
 func (e *Engine) newOutput() *output { return &output{pool: &e.pool, room: e.room()} }
 
 // Run shakes hands with every peer that has an endpoint, but see OnDemand, and
-// carries packets until ctx ends (then it returns nil) or the Device or the Transport fails. It
-// closes both and forgets all keys before it returns. It is called once.
+// carries packets until ctx ends (then it returns nil) or the Device or the
+// Transport fails. It closes both and forgets all keys before it returns. It is
+// called once.
 //
 // It has four goroutines: outbound (Device → seal → Transport), inbound
 // (Transport → open → Device), timers (sleeps until the earliest deadline) and
@@ -354,8 +355,9 @@ func (e *Engine) SetPeers(peers []Peer) error {
 
 // SetPrivateKey gives the engine another private key; the zero key takes it away.
 // The sessions and handshakes of the old key are dropped, and peers that have
-// an endpoint are shaken hands with at once, but see OnDemand. A peer whose key is now our own
-// is left out: it is gone until SetPeers names it under another key of ours.
+// an endpoint are shaken hands with at once, but see OnDemand. A peer whose key
+// is now our own is left out: it is gone until SetPeers names it under another
+// key of ours.
 // The key that is set already changes nothing. It returns net.ErrClosed once
 // Run has ended.
 func (e *Engine) SetPrivateKey(k PrivateKey) error {

@@ -12,10 +12,10 @@ type Transport interface {
 	Read(b *packet.Batch) error
 
 	// Write sends each datagram of b along its Path with its traffic class, in
-	// order, leaving out dropped ones. It does not keep b. A datagram that could not be sent is
-	// lost, as on any network: the error says why for the log and the
-	// counters, and is never final unless it is net.ErrClosed. Safe for
-	// concurrent use with different batches.
+	// order, leaving out dropped ones. It does not keep b. A datagram that
+	// could not be sent is lost, as on any network: the error says why for the
+	// log and the counters, and is never final unless it is net.ErrClosed. Safe
+	// for concurrent use with different batches.
 	Write(b *packet.Batch) error
 
 	// Overhead returns how many bytes the transport adds to each datagram

@@ -10,6 +10,7 @@
 //	cable.go      the veth pair, its addresses and routes
 //	pair.go       two more machines for a test of their own
 //	user.go       the ordinary user, and starting programs as them
+//	usage.go      what a process takes of memory and processor
 //	leftovers.go  what a program has left behind: processes, mounts, files
 //
 // It is Linux only, and used by tests and by e2e/perf only.

@@ -181,8 +181,8 @@ func (e *Eavesdropper) eachHandshake(f func(*Heard)) {
 	})
 }
 
-// atRandom fails if more of list are the same than birthdays allow, if a bit is set much more or less
-// often than in one of two, or if what follows each other differs by as little.
+// atRandom fails if more of list are the same than birthdays allow, if a bit is
+// set much more or less often than in one of two, or if what follows each other differs by as little.
 // Six standard deviations: by chance once in five hundred million.
 func atRandom(t T, what string, list [][]byte) {
 	t.Helper()
