@@ -22,7 +22,8 @@ import (
 // is not here may import nothing else. See docs/architecture.md.
 var imports = map[string][]string{
 	"packet":       {},
-	"wg":           {"adit/packet", "golang.org/x/crypto", "golang.org/x/sys/unix"},
+	"wg":           {"adit/packet", "golang.org/x/crypto", "golang.org/x/sys/unix", "adit/wg/aead"},
+	"wg/aead":      {"golang.org/x/crypto", "golang.org/x/sys/cpu"},
 	"wg/wgtest":    {"adit/packet"},
 	"link":         {"adit/packet", "golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
 	"netstack":     {"adit/packet", "gvisor.dev/gvisor", "golang.org/x/net/dns/dnsmessage"},

@@ -35,6 +35,7 @@ type core struct {
 	lastStamp timestamp // of the last initiation made; belongs to advance
 
 	// What follows belongs to receive.
+	inbox   inbox
 	secret  cookieSecret
 	load    loadMeter
 	sources sourceLimiter

@@ -21,7 +21,6 @@
 //	load.go       when are we under load; how many handshakes per source
 //	initiate.go   when an initiation goes out, where to, and again (§6.4)
 //	session.go    transport keys and their counters (§5.4.5, §5.4.6)
-//	aead.go       the cipher, and how it forgets its key
 //	rotation.go   previous, current and next session (§6.3)
 //	replay.go     the window of received counters (RFC 6479)
 //	timers.go     every deadline of a peer (§6)

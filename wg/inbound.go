@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"adit/packet"
+	"adit/wg/aead"
 )
 
 // A run is what came in one after the other in one session: the peer's state
@@ -17,12 +18,19 @@ type run struct {
 	any     bool   // there was an authentic message
 }
 
+// An inbox is the data messages of a run, until they are opened together.
+type inbox struct {
+	batch  *packet.Batch // where they lie; nil outside of receive
+	sealed aead.Batch
+	at     [packet.MaxPackets]uint8 // message → its number in batch
+}
+
 // receive takes the datagrams of b and leaves in it the IP packets that they
 // carried, in place; all else is dropped from it. One goroutine at a time. It
 // allocates nothing for data.
 func (c *core) receive(now Instant, b *packet.Batch, out *output) {
+	c.inbox.batch = b
 	var r run
-	routes := &c.roster.Load().routes
 	var lastIndex uint32
 	for i := range b.Len() {
 		msg := b.Packet(i)
@@ -45,11 +53,17 @@ func (c *core) receive(now Instant, b *packet.Batch, out *output) {
 			}
 			lastIndex = index
 		}
-		if !c.openData(&r, routes, b, i, msg) {
+		counter := binary.LittleEndian.Uint64(msg[dataCounter:])
+		if counter >= rejectAfterMessages { // §6.2; checked again by the window
+			c.drops.replayed.Add(1)
 			b.Drop(i)
+			continue
 		}
+		c.inbox.at[c.inbox.sealed.Len()] = uint8(i)
+		c.inbox.sealed.Add(msg[headerLen:], counter)
 	}
 	c.endRun(now, &r, out)
+	c.inbox.batch = nil
 }
 
 // beginRun finds the session of a receiver index.
@@ -63,18 +77,25 @@ func (c *core) beginRun(now Instant, r *run, index uint32) bool {
 	return true
 }
 
-// openData turns data message i of b into the packet that it carries. It
+// openRun turns the messages of the run into the packets that they carry.
+func (c *core) openRun(r *run) {
+	b, sealed, routes := c.inbox.batch, &c.inbox.sealed, &c.roster.Load().routes
+	r.session.recv.Open(sealed)
+	for k := range sealed.Len() {
+		i := int(c.inbox.at[k])
+		if !sealed.OK(k) {
+			c.drops.badTag.Add(1)
+			b.Drop(i)
+		} else if !c.takeData(r, routes, b, i, sealed.Counter(k)) {
+			b.Drop(i)
+		}
+	}
+	sealed.Reset()
+}
+
+// takeData takes the packet out of message i of b, which is authentic. It
 // reports false if there is none for us.
-func (c *core) openData(r *run, routes *allowedIPs, b *packet.Batch, i int, msg []byte) bool {
-	counter := binary.LittleEndian.Uint64(msg[dataCounter:])
-	if counter >= rejectAfterMessages { // §6.2; checked again by the window
-		c.drops.replayed.Add(1)
-		return false
-	}
-	if !r.session.open(msg) {
-		c.drops.badTag.Add(1)
-		return false
-	}
+func (c *core) takeData(r *run, routes *allowedIPs, b *packet.Batch, i int, counter uint64) bool {
 	if r.session.replay == nil {
 		r.session.replay = new(replayWindow)
 	}
@@ -83,6 +104,7 @@ func (c *core) openData(r *run, routes *allowedIPs, b *packet.Batch, i int, msg 
 		return false
 	}
 	r.any, r.way = true, b.Path(i)
+	msg := b.Packet(i)
 	size := uint64(len(msg)) // counts as received if the packet is taken (receive.c, update_rx_stats)
 	pkt := msg[headerLen : len(msg)-tagLen]
 	if len(pkt) == 0 {
@@ -132,11 +154,12 @@ func source(routes *allowedIPs, pkt []byte) *peer {
 	return lookupTrie(routes.v6, address6(pkt[8:24]))
 }
 
-// endRun tells the peer what came in.
+// endRun opens what came in one after the other and tells the peer of it.
 func (c *core) endRun(now Instant, r *run, out *output) {
 	if r.session == nil {
 		return
 	}
+	c.openRun(r)
 	if r.any {
 		p := r.peer
 		p.mu.Lock()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash"
 
+	"adit/wg/aead"
+
 	"golang.org/x/crypto/blake2s"
 	"golang.org/x/crypto/chacha20poly1305"
 	"golang.org/x/crypto/curve25519"
@@ -81,21 +83,21 @@ func (s *noiseState) mixDH(private *[32]byte, public *[32]byte) error {
 // seal writes AEAD(k, 0, plain, H) to dst, mixes it into H, and forgets k. dst
 // is longer than plain by the tag.
 func (s *noiseState) seal(dst []byte, k *[32]byte, plain []byte) {
-	aead, _ := chacha20poly1305.New(k[:])
+	cipher := aead.New(k)
 	var nonce [chacha20poly1305.NonceSize]byte
-	aead.Seal(dst[:0], nonce[:], plain, s.hash[:])
+	cipher.Seal(dst[:0], nonce[:], plain, s.hash[:])
 	s.mixHash(dst)
-	wipeAEAD(aead)
+	aead.Wipe(cipher)
 	clear(k[:])
 }
 
 // open writes the plain text of sealed to dst, mixes sealed into H, and
 // forgets k.
 func (s *noiseState) open(dst []byte, k *[32]byte, sealed []byte) error {
-	aead, _ := chacha20poly1305.New(k[:])
+	cipher := aead.New(k)
 	var nonce [chacha20poly1305.NonceSize]byte
-	_, err := aead.Open(dst[:0], nonce[:], sealed, s.hash[:])
-	wipeAEAD(aead)
+	_, err := cipher.Open(dst[:0], nonce[:], sealed, s.hash[:])
+	aead.Wipe(cipher)
 	clear(k[:])
 	if err != nil {
 		return errBadTag

@@ -2,6 +2,7 @@ package wg
 
 import (
 	"adit/packet"
+	"adit/wg/aead"
 )
 
 // seal carries the IP packets of b into the tunnel: each becomes a data message
@@ -114,6 +115,7 @@ func reserveCurrent(now Instant, p *peer, n uint64) (*session, uint64) {
 // sealPackets seals the packets in place and returns how many bytes they are.
 func (c *core) sealPackets(b *packet.Batch, from, to int, s *session, way *packet.Path, counter uint64) (size uint64) {
 	slab, room := b.Slab(), b.Room()
+	q := ciphers.Get().(*aead.Batch)
 	for i := from; i < to; i++ {
 		pkt := b.Packet(i)
 		n := len(pkt)
@@ -127,12 +129,15 @@ func (c *core) sealPackets(b *packet.Batch, from, to int, s *session, way *packe
 			continue
 		}
 		b.SetTOS(i, innerECN(pkt))
-		s.seal(slab, off, n, padded, counter)
+		s.frame(q, slab, off, n, padded, counter)
 		counter++
 		b.SetPacket(i, off-headerLen, headerLen+padded+tagLen)
 		b.SetPath(i, way)
 		size += uint64(headerLen + padded + tagLen)
 	}
+	s.send.Seal(q)
+	q.Reset()
+	ciphers.Put(q)
 	return size
 }
 

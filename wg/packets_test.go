@@ -230,7 +230,7 @@ func TestPaddingIsZero(t *testing.T) {
 	copy(batch.Append(33), toB(33))
 	a.core.seal(w.now, batch, nil)
 	m := batch.Packet(0)
-	if !b.peer().current.Load().open(m) {
+	if !openOne(b.peer().current.Load(), m) {
 		t.Fatal("the message is not authentic")
 	}
 	for i, c := range m[headerLen+33 : len(m)-tagLen] {

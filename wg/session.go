@@ -1,15 +1,24 @@
 package wg
 
 import (
-	"crypto/cipher"
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
+
+	"adit/packet"
+	"adit/wg/aead"
 )
+
+// ciphers are aead.Batches, for who seals: none is in use for longer than a
+// call takes. A packet.Batch fits into one.
+var ciphers = sync.Pool{New: func() any { return new(aead.Batch) }}
+
+const _ = uint(aead.Max - packet.MaxPackets)
 
 // A session is a pair of transport keys (§5.4.5). Its keys do not change; they
 // are overwritten when the last user has let go of it.
 type session struct {
-	send, recv cipher.AEAD
+	send, recv aead.Key
 	local      uint32 // the index that messages to us carry
 	remote     uint32 // the index that messages to the peer carry
 	created    Instant
@@ -25,9 +34,10 @@ type session struct {
 // the keys it was given.
 func newSession(now Instant, send, recv *[32]byte, local, remote uint32, initiator bool) *session {
 	s := &session{
-		send: newAEAD(send), recv: newAEAD(recv),
 		local: local, remote: remote, created: now, initiator: initiator,
 	}
+	s.send.Init(send)
+	s.recv.Init(recv)
 	clear(send[:])
 	clear(recv[:])
 	s.refs.Store(1)
@@ -52,8 +62,8 @@ func (s *session) acquire() bool {
 // release gives a reference back; the last one overwrites the keys.
 func (s *session) release() {
 	if s.refs.Add(-1) == 0 {
-		wipeAEAD(s.send)
-		wipeAEAD(s.recv)
+		s.send.Wipe()
+		s.recv.Wipe()
 	}
 }
 
@@ -80,29 +90,29 @@ func (s *session) reserve(n uint64) (first uint64, ok bool) {
 	}
 }
 
-// seal turns the packet of n bytes at off into a data message, in place:
+// frame makes the packet of n bytes at off a data message but for the cipher,
+// in place, and adds it to q, to be sealed with all that is in there:
 //
 //	before: [ free 16 | packet n | free padded-n | free 16 ]
-//	after:  [ header  | sealed packet and zeros  | tag     ]
+//	framed: [ header  | packet n | zeros         | free 16 ]
+//	sealed: [ header  | sealed packet and zeros  | tag     ]
 //	         ^ off-16   ^ off
-//
-// The nonce is four zero bytes and the counter (§5.4.6): the header's own
-// bytes, if the receiver index is written last. So nothing is allocated.
-func (s *session) seal(slab []byte, off, n, padded int, counter uint64) {
+func (s *session) frame(q *aead.Batch, slab []byte, off, n, padded int, counter uint64) {
 	end := off + padded + tagLen
 	m := slab[off-headerLen : end : end]
 	clear(m[headerLen+n : headerLen+padded])
-	binary.LittleEndian.PutUint64(m, typeData)
-	binary.LittleEndian.PutUint64(m[dataCounter:], counter)
-	s.send.Seal(m[headerLen:headerLen], m[4:headerLen], m[headerLen:headerLen+padded], nil)
+	binary.LittleEndian.PutUint32(m, typeData)
 	binary.LittleEndian.PutUint32(m[dataReceiver:], s.remote)
+	binary.LittleEndian.PutUint64(m[dataCounter:], counter)
+	q.Add(m[headerLen:], counter)
 }
 
-// open decrypts the data message m in place and reports whether it is
-// authentic; the packet then lies at m[16:len(m)-16]. The header's receiver
-// index is lost.
-func (s *session) open(m []byte) bool {
-	clear(m[dataReceiver:dataCounter]) // four zeros of the nonce, as in seal
-	_, err := s.recv.Open(m[headerLen:headerLen], m[4:headerLen], m[headerLen:], nil)
-	return err == nil
+// seal turns the packet of n bytes at off into a data message, in place, as
+// frame shows.
+func (s *session) seal(slab []byte, off, n, padded int, counter uint64) {
+	q := ciphers.Get().(*aead.Batch)
+	s.frame(q, slab, off, n, padded, counter)
+	s.send.Seal(q)
+	q.Reset()
+	ciphers.Put(q)
 }
