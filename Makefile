@@ -64,8 +64,8 @@ bench: ## benchmarks, to bench/COMMIT.txt for benchstat
 	mkdir -p bench
 	$(GOTEST) -run '^$$' -bench . -count 6 $(UNIT) | tee bench/$(VERSION).txt
 
-perf: build ## CPU per GiB against wireguard-go, and the time of a run; wants iperf3
-	ADIT_E2E_BINARY=$(CURDIR)/bin/adit go run $(TAGS) ./e2e/perf
+perf: build ## the rig: speed against wireguard-go, with the targets; wants iperf3; CASE=REGEXP for some of it
+	ADIT_E2E_BINARY=$(CURDIR)/bin/adit go run $(TAGS) ./e2e/perf -case '$(CASE)' $(PERF)
 
 soak: SEEDS = 10000
 soak: ## does adit grow? SOAK (60m) of everything, with the slopes; then ten thousand simulated weeks

@@ -35,7 +35,7 @@ var imports = map[string][]string{
 	"cmd/adit":     {"adit/config", "adit/device", "adit/gateway", "adit/hostile", "adit/launcher", "adit/wg", "github.com/urfave/cli/v2", "golang.org/x/term"},
 	"internal":     {},
 	"examples":     {"adit"},
-	"e2e":          {"adit", "golang.org/x", "golang.zx2c4.com/wireguard", "github.com/vishvananda/netlink"},
+	"e2e":          {"adit", "golang.org/x", "golang.zx2c4.com/wireguard", "github.com/tailscale/wireguard-go", "github.com/vishvananda/netlink"},
 	"e2e/services": {"golang.org/x"},
 }
 

@@ -60,9 +60,7 @@ func logger(name string) *device.Logger {
 	return log
 }
 
-// serve owns the device until the requests end. A request is lines of the
-// cross-platform interface (https://www.wireguard.com/xplatform/) and an empty
-// line, the answer as well.
+// serve is a wireguard-go of that name.
 func serve(name string, requests io.Reader, answers io.Writer) error {
 	t, err := tun.CreateTUN(name, device.DefaultMTU)
 	if err != nil {
@@ -70,6 +68,20 @@ func serve(name string, requests io.Reader, answers io.Writer) error {
 	}
 	dev := device.NewDevice(t, conn.NewDefaultBind(), logger(role))
 	defer dev.Close()
+	return Serve(dev, requests, answers)
+}
+
+// A Tunnel is what [Serve] needs of a device of wireguard-go or of a fork of it.
+type Tunnel interface {
+	IpcGet() (string, error)
+	IpcSet(config string) error
+	Up() error
+}
+
+// Serve configures dev until the requests end. A request is lines of the
+// cross-platform interface (https://www.wireguard.com/xplatform/) and an empty
+// line, the answer as well.
+func Serve(dev Tunnel, requests io.Reader, answers io.Writer) error {
 	in := bufio.NewReader(requests)
 	for {
 		line, err := in.ReadString('\n')
@@ -118,7 +130,12 @@ type Peer struct {
 // Start starts wireguard-go in the network namespace of the calling thread
 // and applies config, lines of the cross-platform interface. The interface
 // exists when Start returns, without addresses.
-func Start(name, config string) (*Peer, error) {
+func Start(name, config string) (*Peer, error) { return StartAs(role, name, config) }
+
+// StartAs starts this program again as something else than [Start] does:
+// argv[0] is role, argv[1] the interface's name, and it calls [Serve] on its
+// standard input and output.
+func StartAs(role, name, config string) (*Peer, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command("/proc/self/exe", name)

@@ -1,15 +1,36 @@
-// Perf measures what a tunnel costs: the CPU time of the tunnel's process for
-// each GiB that one TCP stream carries, up and down, and the throughput. It
-// compares adit with wireguard-go as the client of the same peer, interleaved
-// in one run: on a shared machine only such ratios hold.
+// Perf is the rig: it measures what a tunnel costs, and compares. Two hosts of
+// namespaces (package lab) are joined by a veth pair. On one of them adit and
+// other userspace WireGuards (wireguard-go, and tailscale's fork of it) are in
+// turn the client of one wireguard-go on the other, interleaved in every round:
+// on a shared machine only ratios of one round hold.
 //
-//	go run ./e2e/perf [-rounds 3] [-seconds 5] [-json]
+//	go run ./e2e/perf [-case REGEXP] [-rounds 3] [-seconds 3] [-contenders adit,wireguard-go]
+//	                  [-json FILE] [-markdown FILE] [-own-stream] [-adit BINARY]
+//	go run ./e2e/perf -list
 //
-// It builds the two hosts of package lab, which needs root or user namespaces.
-// The stream is iperf3's where that is installed, and else its own.
+// One case alone is quick: -case '^tcp-up$' -rounds 3 -seconds 2 takes half a
+// minute. It needs root, or user namespaces. The streams of TCP are iperf3's
+// where that is installed, and else its own. The exit status is 1 if something
+// that must be is not: a gate fails only if every round misses it.
 //
-//	main.go    options, entering the lab, the rounds
-//	client.go  the two clients and their CPU time
-//	stream.go  one TCP stream
-//	report.go  the table and the JSON
+//	main.go      options, entering the lab, the rounds
+//	trial.go     what a case is, and the list of them
+//	world.go     the hosts, the far end
+//	contender.go opening each contender's tunnel; tailscale.go: the fork as a process
+//	agent.go     the process at the client's end that makes the traffic
+//	usage.go     what processes use: processor, switches, memory
+//	clock.go     one clock for all processes
+//
+// Cases:
+//
+//	stream.go    TCP streams; pump.go: our own; iperf.go: iperf3's
+//	socket.go    the socket path
+//
+// What comes of them:
+//
+//	figure.go    the figures that there are
+//	report.go    medians, ratios, spreads
+//	gate.go      what must be, and what should
+//	table.go     text and Markdown
+//	output.go    the whole report: where, when, JSON
 package main

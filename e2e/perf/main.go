@@ -1,13 +1,14 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"time"
+	"regexp"
+	"strings"
 
 	"adit/e2e/lab"
 	"adit/e2e/peer"
@@ -15,37 +16,74 @@ import (
 
 // options are the command line.
 type options struct {
-	rounds  int
-	seconds int
-	json    bool
-	adit    string // the binary; empty: build it
-	own     bool   // do not use iperf3
+	rounds   int
+	seconds  float64
+	adit     string // the binary; empty: build it
+	own      bool   // do not use iperf3
+	list     bool
+	json     string // files; empty: none
+	markdown string
+	names    *regexp.Regexp // of trials
+	sides    []string       // contenders; empty: all
 }
 
-// aditVar names the binary under measurement.
+// The environment of the process inside: the binary under measurement, and the
+// folder of the caller, to which files on the command line are relative.
 const aditVar = "ADIT_E2E_BINARY"
 
 func main() {
 	peer.Main()
-	pumpMain()
-	var o options
-	flag.IntVar(&o.rounds, "rounds", 3, "how often each client is measured")
-	flag.IntVar(&o.seconds, "seconds", 5, "length of one stream")
-	flag.BoolVar(&o.json, "json", false, "print JSON")
-	flag.StringVar(&o.adit, "adit", os.Getenv(aditVar), "the adit `binary` to measure (default $"+aditVar+", else build it)")
-	flag.BoolVar(&o.own, "own-stream", false, "use the built-in stream even if iperf3 is there")
-	flag.Parse()
-	if err := start(o); err != nil {
+	forkMain()
+	agentMain()
+	o, err := parseOptions()
+	if err == nil {
+		err = start(o)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "perf:", err)
 		os.Exit(1)
 	}
 }
 
+func parseOptions() (options, error) {
+	var o options
+	var name, sides string
+	flag.StringVar(&name, "case", "", "only cases whose name this `regexp` matches")
+	flag.IntVar(&o.rounds, "rounds", 3, "how often each contender is measured")
+	flag.Float64Var(&o.seconds, "seconds", 3, "length of one measurement")
+	flag.StringVar(&sides, "contenders", "", "only these, a `list` with commas")
+	flag.BoolVar(&o.list, "list", false, "print the cases and end")
+	flag.StringVar(&o.json, "json", "", "write everything to this `file` too")
+	flag.StringVar(&o.markdown, "markdown", "", "write the report to this `file` too")
+	flag.StringVar(&o.adit, "adit", os.Getenv(aditVar), "the adit `binary` to measure (default $"+aditVar+", else build it)")
+	flag.BoolVar(&o.own, "own-stream", false, "use the built-in stream even if iperf3 is there")
+	flag.Parse()
+	if o.rounds < 1 || o.seconds <= 0 {
+		return o, errors.New("rounds and seconds must be positive")
+	}
+	if sides != "" {
+		o.sides = strings.Split(sides, ",")
+	}
+	var err error
+	o.names, err = regexp.Compile(name)
+	return o, err
+}
+
 // start enters the lab if need be, and measures there.
 func start(o options) error {
+	chosen := choose(trials(), o.names, o.sides)
+	if len(chosen) == 0 {
+		return errors.New("no such case: see -list")
+	}
+	if o.list {
+		for _, t := range chosen {
+			fmt.Printf("%-16s %s\n", t.name, t.about)
+		}
+		return nil
+	}
 	if lab.Inside() {
 		o.adit = os.Getenv(aditVar)
-		return measure(o)
+		return measure(o, chosen)
 	}
 	dir, err := os.MkdirTemp("", "adit-perf-")
 	if err != nil {
@@ -57,17 +95,14 @@ func start(o options) error {
 	}
 	if o.adit == "" {
 		o.adit = filepath.Join(dir, "adit")
-		cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-ldflags", "-s -w -E adit_entry", "-o", o.adit, "adit/cmd/adit")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		cmd.Stderr = os.Stderr
-		if err := cmd.Run(); err != nil {
+		if err := build(o.adit); err != nil {
 			return fmt.Errorf("build adit: %w", err)
 		}
 	}
 	if o.adit, err = filepath.Abs(o.adit); err != nil {
 		return err
 	}
-	code, err := lab.Enter(dir, aditVar+"="+o.adit)
+	code, err := lab.Enter(dir, aditVar+"="+o.adit, commitVar+"="+commit())
 	if err == nil && code != 0 {
 		os.RemoveAll(dir)
 		os.Exit(code)
@@ -75,71 +110,59 @@ func start(o options) error {
 	return err
 }
 
-// The tunnel's addresses on the client's side.
-var clientAddrs = []netip.Prefix{netip.MustParsePrefix("10.9.0.2/32"), netip.MustParsePrefix("fd09::2/128")}
-
-const serverPort = 51820
-
-// measure builds the lab and runs the rounds: in each, both clients upload and
-// download, one after the other.
-func measure(o options) error {
-	l, err := lab.Setup()
-	if err != nil {
-		return err
-	}
-	serverKey, clientKey := peer.NewKey(), peer.NewKey()
-	inner := []netip.Prefix{lab.TunnelV4, lab.TunnelV6}
-	var server *peer.Peer
-	err = l.Server.Do(func() error {
-		if server, err = peer.Start("wg0", peer.Device(serverKey.Private, serverPort)+peer.Remote(clientKey.Public, "", "", clientAddrs...)); err != nil {
-			return err
-		}
-		return lab.BringUp("wg0", nil, inner, lab.ServiceV4, lab.ServiceV6)
-	})
-	if err != nil {
-		return fmt.Errorf("the peer: %w", err)
-	}
-	defer server.Kill()
-	s, err := newStream(l, o)
-	if err != nil {
-		return err
-	}
-	adit := &aditClient{lab: l, binary: o.adit, config: wgQuick(clientKey.Private, serverKey.Public)}
-	clients := []client{
-		adit,
-		&wireguardGo{lab: l, private: clientKey.Private, server: serverKey.Public},
-	}
-	r := report{Stream: s.name(), Seconds: o.seconds}
-	for round := range o.rounds {
-		for _, c := range clients {
-			for _, down := range []bool{false, true} {
-				end, err := s.serve()
-				if err != nil {
-					return err
-				}
-				m, err := c.measure(s.argv(down))
-				end()
-				if err != nil {
-					return fmt.Errorf("round %d, %s: %w", round+1, c.name(), err)
-				}
-				m.Round, m.Client, m.Down = round+1, c.name(), down
-				r.Runs = append(r.Runs, m)
-				if !o.json {
-					fmt.Println(m)
-				}
-				// Responders drop an initiation within 20 ms of the last.
-				time.Sleep(50 * time.Millisecond)
-			}
-		}
-	}
-	if r.StartMillis, err = adit.start(); err != nil {
-		return err
-	}
-	return r.print(o.json, os.Stdout)
+// build compiles adit as the Makefile does.
+func build(output string) error {
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-ldflags", "-s -w -E adit_entry", "-o", output, "adit/cmd/adit")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	return cmd.Run()
 }
 
-// wgQuick returns the client's configuration.
-func wgQuick(private, server string) string {
-	return fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = %v, %v\nDNS = %v\n[Peer]\nPublicKey = %s\nAllowedIPs = %v, %v\nEndpoint = %v:%d\n",
-		private, clientAddrs[0], clientAddrs[1], lab.ServiceV4, server, lab.TunnelV4, lab.TunnelV6, lab.ServerV4.Addr(), serverPort)
+// measure runs the trials, one after the other, and writes the report. One that
+// fails is said to have failed, and the next begins.
+func measure(o options, chosen []trial) error {
+	if err := lab.Adopt(); err != nil {
+		return err
+	}
+	w, err := newWorld(o)
+	if err != nil {
+		return err
+	}
+	r := newReport(w, o)
+	for _, t := range chosen {
+		r.Results = append(r.Results, w.run(t, o.rounds))
+		writeResult(os.Stdout, r.Results[len(r.Results)-1], false)
+	}
+	w.endFar()
+	if err := r.write(o); err != nil {
+		return err
+	}
+	if n := r.failures(); n > 0 {
+		return fmt.Errorf("%d of what must be is not, see above", n)
+	}
+	return nil
+}
+
+// run runs all rounds of a trial. Another side begins in each.
+func (w *world) run(t trial, rounds int) result {
+	if t.rounds > 0 {
+		rounds = min(rounds, t.rounds)
+	}
+	r := result{Name: t.name, About: t.about, Against: t.against}
+	for i := range rounds {
+		w.round = i + 1
+		for k := range t.sides {
+			side := t.sides[(i+k)%len(t.sides)]
+			x := sample{Round: w.round, Side: side}
+			f, err := t.measure(w, side)
+			if err != nil {
+				x.Error = err.Error()
+				fmt.Fprintf(os.Stderr, "perf: %s, round %d, %s: %v\n", t.name, w.round, side, err)
+			}
+			x.Figures = f
+			r.Samples = append(r.Samples, x)
+		}
+	}
+	r.conclude(t.sides, t.gates)
+	return r
 }

@@ -1,115 +1,139 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
+	"math"
 	"slices"
 )
 
-// A run is one stream through one client.
-type run struct {
-	Round  int     `json:"round"`
-	Client string  `json:"client"`
-	Down   bool    `json:"down"`
-	GiB    float64 `json:"gib"`
-	Gbps   float64 `json:"gbit_per_s"`
-	User   float64 `json:"user_cpu_s_per_gib"`
-	System float64 `json:"system_cpu_s_per_gib"`
-	CPU    float64 `json:"cpu_s_per_gib"`
+// figures are what one measurement found, by the names of [allFigures]. What
+// could not be found is not there.
+type figures map[string]float64
+
+// A sample is one measurement.
+type sample struct {
+	Round   int     `json:"round"`
+	Side    string  `json:"side"`
+	Figures figures `json:"figures,omitempty"`
+	Error   string  `json:"error,omitempty"`
 }
 
-// newRun reads the stream's result; used is the tunnel's CPU time.
-func newRun(text []byte, used cpu) (run, error) {
-	var s streamResult
-	if err := json.Unmarshal(text, &s); err != nil {
-		return run{}, fmt.Errorf("the stream's result: %w: %.200q", err, text)
-	}
-	if s.Error != "" {
-		return run{}, errors.New("the stream: " + s.Error)
-	}
-	got := s.End.Received
-	if got.Bytes == 0 || got.Seconds == 0 {
-		return run{}, errors.New("the stream carried nothing")
-	}
-	gib := got.Bytes / (1 << 30)
-	return run{
-		GiB: gib, Gbps: got.Bytes * 8 / got.Seconds / 1e9,
-		User: used.user / gib, System: used.system / gib, CPU: (used.user + used.system) / gib,
-	}, nil
+// A spread is the median of the rounds and how far they lie apart.
+type spread struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+	N      int     `json:"n"`
 }
 
-func way(down bool) string {
-	if down {
-		return "down"
+// spreadOf returns the spread of the values; N is 0 if there are none.
+func spreadOf(values []float64) spread {
+	if len(values) == 0 {
+		return spread{}
 	}
-	return "up"
+	v := slices.Clone(values)
+	slices.Sort(v)
+	m := v[len(v)/2]
+	if len(v)%2 == 0 {
+		m = (v[len(v)/2-1] + v[len(v)/2]) / 2
+	}
+	return spread{Median: m, Min: v[0], Max: v[len(v)-1], N: len(v)}
 }
 
-func (r run) String() string {
-	return fmt.Sprintf("round %d  %-13s %-5s %5.2f Gbit/s  %5.2f CPU-s/GiB (user %.2f + system %.2f)",
-		r.Round, r.Client, way(r.Down), r.Gbps, r.CPU, r.User, r.System)
+// A summary is what the rounds of one side come to.
+type summary struct {
+	Side    string            `json:"side"`
+	Figures map[string]spread `json:"figures"`
+	// Ratios are to the side that the trial compares with, of the same round.
+	Ratios map[string]spread `json:"ratios,omitempty"`
+	Failed int               `json:"failed,omitempty"` // measurements
 }
 
-// A report is all of them and what they come to.
-type report struct {
-	Stream  string    `json:"stream"`
-	Seconds int       `json:"seconds"`
-	Runs    []run     `json:"runs"`
-	Medians []run     `json:"medians"`
-	Ratios  []ratioOf `json:"ratios"`
-
-	StartMillis float64 `json:"start_ms"` // median of 20, "run -- true" from exec to exit
+// A result is a trial's whole outcome.
+type result struct {
+	Name      string    `json:"name"`
+	About     string    `json:"about"`
+	Against   string    `json:"against,omitempty"`
+	Samples   []sample  `json:"samples"`
+	Summaries []summary `json:"summaries"`
+	Verdicts  []verdict `json:"gates,omitempty"`
 }
 
-// A ratioOf compares adit with wireguard-go: below 1 adit needs less CPU, above 1
-// it carries more.
-type ratioOf struct {
-	Down       bool    `json:"down"`
-	CPU        float64 `json:"cpu"`
-	Throughput float64 `json:"throughput"`
+// conclude makes summaries and verdicts of the samples.
+func (r *result) conclude(sides []string, gates []gate) {
+	r.Summaries, r.Verdicts = nil, nil
+	for _, side := range sides {
+		r.Summaries = append(r.Summaries, r.summarize(side))
+	}
+	for _, g := range gates {
+		if slices.Contains(sides, g.side) {
+			r.Verdicts = append(r.Verdicts, g.judge(r.values(g)))
+		}
+	}
 }
 
-// print adds the medians and writes everything.
-func (r *report) print(asJSON bool, w io.Writer) error {
-	for _, down := range []bool{false, true} {
-		a, g := r.median("adit", down), r.median("wireguard-go", down)
-		r.Medians = append(r.Medians, a, g)
-		r.Ratios = append(r.Ratios, ratioOf{down, a.CPU / g.CPU, a.Gbps / g.Gbps})
+func (r *result) summarize(side string) summary {
+	s := summary{Side: side, Figures: map[string]spread{}}
+	for _, x := range r.Samples {
+		if x.Side == side && x.Error != "" {
+			s.Failed++
+		}
 	}
-	if asJSON {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+	for _, f := range allFigures {
+		if v := spreadOf(r.of(side, f.name)); v.N > 0 {
+			s.Figures[f.name] = v
+		}
+		if r.Against == "" || r.Against == side || !f.compared {
+			continue
+		}
+		if v := spreadOf(r.compared(side, r.Against, f.name, ratio)); v.N > 0 {
+			if s.Ratios == nil {
+				s.Ratios = map[string]spread{}
+			}
+			s.Ratios[f.name] = v
+		}
 	}
-	for _, m := range r.Medians {
-		fmt.Fprintf(w, "median   %-13s %-5s %5.2f Gbit/s  %5.2f CPU-s/GiB\n", m.Client, way(m.Down), m.Gbps, m.CPU)
-	}
-	for _, x := range r.Ratios {
-		fmt.Fprintf(w, "adit / wireguard-go, %-5s CPU per GiB %.2f, throughput %.2f\n", way(x.Down)+":", x.CPU, x.Throughput)
-	}
-	fmt.Fprintf(w, "adit run -- true, median of 20: %.1f ms\n", r.StartMillis)
-	return nil
+	return s
 }
 
-// median returns the median of each figure over the rounds.
-func (r *report) median(client string, down bool) run {
-	m := run{Client: client, Down: down}
-	of := func(value func(run) float64) float64 {
-		var v []float64
-		for _, x := range r.Runs {
-			if x.Client == client && x.Down == down {
-				v = append(v, value(x))
+// of returns a figure of a side in all rounds that have it.
+func (r *result) of(side, figure string) (values []float64) {
+	for _, x := range r.Samples {
+		if v, ok := x.Figures[figure]; ok && x.Side == side {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
+// compared returns a figure of one side compared with that of another in the
+// same round, for all rounds that have both.
+func (r *result) compared(side, against, figure string, by func(a, b float64) float64) (values []float64) {
+	for _, a := range r.Samples {
+		for _, b := range r.Samples {
+			if a.Round != b.Round || a.Side != side || b.Side != against {
+				continue
+			}
+			x, ok1 := a.Figures[figure]
+			y, ok2 := b.Figures[figure]
+			if v := by(x, y); ok1 && ok2 && !math.IsNaN(v) && !math.IsInf(v, 0) {
+				values = append(values, v)
 			}
 		}
-		slices.Sort(v)
-		return v[len(v)/2]
 	}
-	m.GiB = of(func(x run) float64 { return x.GiB })
-	m.Gbps = of(func(x run) float64 { return x.Gbps })
-	m.User = of(func(x run) float64 { return x.User })
-	m.System = of(func(x run) float64 { return x.System })
-	m.CPU = of(func(x run) float64 { return x.CPU })
-	return m
+	return values
+}
+
+func ratio(a, b float64) float64      { return a / b }
+func difference(a, b float64) float64 { return a - b }
+
+// values returns what the gate judges, one for each round.
+func (r *result) values(g gate) []float64 {
+	switch {
+	case g.against == "":
+		return r.of(g.side, g.figure)
+	case g.added:
+		return r.compared(g.side, g.against, g.figure, difference)
+	default:
+		return r.compared(g.side, g.against, g.figure, ratio)
+	}
 }

@@ -1,173 +1,122 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
-	"time"
 
 	"adit/e2e/lab"
 )
 
-// A stream makes one TCP connection to the server and keeps it busy.
-type stream struct {
-	server  *lab.Namespace
-	iperf   string // its path, or empty for our own
-	self    string // a copy of this program that the user can run
-	seconds int
+// A load is streams of TCP through the tunnel.
+type load struct {
+	to       netip.Addr
+	up, down int // how many
 }
 
-const (
-	iperfPort  = 5201
-	sinkPort   = 5301 // takes
-	sourcePort = 5302 // gives
-)
-
-// newStream starts the server's side.
-func newStream(l *lab.Lab, o options) (*stream, error) {
-	s := &stream{server: l.Server, seconds: o.seconds}
-	if path, err := lab.Look("iperf3"); err == nil && !o.own {
-		s.iperf = path
-		return s, nil
-	}
-	self, err := os.ReadFile("/proc/self/exe")
+// stream has the load carried and returns what it cost. iperf3 makes it, where
+// it is installed and the streams all go in one direction.
+func (w *world) stream(s *session, l load) (figures, error) {
+	before, err := s.usage()
 	if err != nil {
 		return nil, err
 	}
-	s.self = filepath.Join(l.Dir, "pump")
-	if err := os.WriteFile(s.self, self, 0o755); err != nil {
+	bytes, seconds, err := w.carry(s, l)
+	if err != nil {
 		return nil, err
 	}
-	return s, l.Server.Do(func() error {
-		for port, serve := range map[int]func(net.Conn) int64{sinkPort: take, sourcePort: give} {
-			ln, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+	after, err := s.usage()
+	if err != nil {
+		return nil, err
+	}
+	if bytes == 0 || seconds == 0 {
+		return nil, errors.New("nothing has arrived")
+	}
+	return s.costs(bytes, seconds, after.since(before)), nil
+}
+
+// costs are the figures of a stream of bytes.
+func (s *session) costs(bytes, seconds float64, used spent) figures {
+	gib := bytes / (1 << 30)
+	return figures{
+		"gbps": bytes * 8 / seconds / 1e9,
+		"cpu":  used.cpu() / gib, "user": used.user / gib, "system": used.system / gib,
+		"switches": used.switches / (bytes / (1 << 20)),
+		"rss":      peakOf(s.main), "rss_all": sumOf(s.all, peakOf),
+	}
+}
+
+func (w *world) carry(s *session, l load) (bytes, seconds float64, err error) {
+	if w.iperf == "" || l.up > 0 && l.down > 0 || l.up+l.down > 100 {
+		a, err := s.tell(order{Do: "stream", Address: pumpAddress(l.to), Flows: l.up, Back: l.down, Seconds: w.seconds})
+		return a.Bytes, a.Seconds, err
+	}
+	end, err := w.serveIperf()
+	if err != nil {
+		return 0, 0, err
+	}
+	defer end()
+	a, err := s.tell(order{Do: "run", Argv: w.iperfArgv(l.to, l.up+l.down, l.down > 0)})
+	if err != nil {
+		return 0, 0, err
+	}
+	return parseIperf([]byte(a.Text))
+}
+
+// streamTrials are those of TCP over the bare cable.
+func streamTrials() []trial {
+	plain := func(l load, t terms) func(*world, string) (figures, error) {
+		return func(w *world, side string) (figures, error) {
+			s, err := w.tunnel(side, t)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			go func() {
-				for {
-					c, err := ln.Accept()
-					if err != nil {
-						return
-					}
-					go func() { defer c.Close(); serve(c) }()
-				}
-			}()
-		}
-		return nil
-	})
-}
-
-// serve starts a server for one stream and returns what ends it. An iperf3 that
-// still waits for the end of the last stream would refuse the next.
-func (s *stream) serve() (end func(), err error) {
-	if s.iperf == "" {
-		return func() {}, nil
-	}
-	cmd := exec.Command(s.iperf, "-s", "-1", "--forceflush", "-p", strconv.Itoa(iperfPort))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.server.Do(cmd.Start); err != nil {
-		return nil, err
-	}
-	end = func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if strings.Contains(lines.Text(), "listening") {
-			go io.Copy(io.Discard, out) // until it ends
-			return end, nil
+			defer s.close()
+			return w.stream(s, l)
 		}
 	}
-	end()
-	return nil, errors.New("iperf3 does not listen")
-}
-
-func (s *stream) name() string {
-	if s.iperf != "" {
-		return "iperf3"
+	v4, v6 := lab.ServiceV4, lab.ServiceV6
+	all := []trial{
+		{name: "tcp-up", about: "one TCP stream, upload", measure: plain(load{v4, 1, 0}, terms{}),
+			gates: streamGates(0.72, 0.55)},
+		{name: "tcp-down", about: "one TCP stream, download", measure: plain(load{v4, 0, 1}, terms{}),
+			gates: streamGates(0.64, 0.55)},
+		{name: "tcp8-up", about: "eight TCP streams, upload", measure: plain(load{v4, 8, 0}, terms{}),
+			gates: streamGates(0.75, 0.60)},
+		{name: "tcp8-down", about: "eight TCP streams, download", measure: plain(load{v4, 0, 8}, terms{}),
+			gates: streamGates(0.75, 0.60)},
+		{name: "tcp-bidir", about: "one TCP stream up and one down at once", measure: plain(load{v4, 1, 1}, terms{}),
+			gates: streamGates(0.75, 0.60)},
+		{name: "tcp6-up", about: "one TCP stream, upload, IPv6 inside", measure: plain(load{v6, 1, 0}, terms{}),
+			gates: streamGates(0.75, 0.60)},
+		{name: "tcp6-down", about: "one TCP stream, download, IPv6 inside", measure: plain(load{v6, 0, 1}, terms{}),
+			gates: streamGates(0.75, 0.60)},
+		{name: "veth-up", about: "one TCP stream, upload; adit without /dev/net/tun", measure: plain(load{v4, 1, 0}, terms{veth: true}),
+			sides: []string{adit, wireguardGo}, gates: []gate{cpuGate(wireguardGo, 0.85, 0.65), peakGate}},
+		{name: "veth-down", about: "one TCP stream, download; adit without /dev/net/tun", measure: plain(load{v4, 0, 1}, terms{veth: true}),
+			sides: []string{adit, wireguardGo}, gates: []gate{cpuGate(wireguardGo, 0.85, 0.65), peakGate}},
 	}
-	return "built in"
-}
-
-// argv returns the client's command. It prints JSON that newRun understands.
-func (s *stream) argv(down bool) []string {
-	seconds := strconv.Itoa(s.seconds)
-	if s.iperf != "" {
-		argv := []string{s.iperf, "-J", "-c", lab.ServiceV4.String(), "-p", strconv.Itoa(iperfPort), "-t", seconds}
-		if down {
-			argv = append(argv, "-R")
-		}
-		return argv
-	}
-	port, way := sinkPort, "up"
-	if down {
-		port, way = sourcePort, "down"
-	}
-	return []string{s.self, pumpRole, way, netip.AddrPortFrom(lab.ServiceV4, uint16(port)).String(), seconds}
-}
-
-// A streamResult is the part of iperf3's JSON that matters; our own stream prints
-// the same.
-type streamResult struct {
-	End struct {
-		Received struct {
-			Bytes   float64 `json:"bytes"`
-			Seconds float64 `json:"seconds"`
-		} `json:"sum_received"`
-	} `json:"end"`
-	Error string `json:"error,omitempty"`
-}
-
-const pumpRole = "e2e-pump"
-
-// pumpMain is the client of our own stream, if this process is one.
-func pumpMain() {
-	if len(os.Args) != 5 || os.Args[1] != pumpRole {
-		return
-	}
-	var r streamResult
-	c, err := net.DialTimeout("tcp", os.Args[3], 10*time.Second)
-	if err != nil {
-		r.Error = err.Error()
-	} else {
-		seconds, _ := strconv.Atoi(os.Args[4])
-		begin := time.Now()
-		c.SetDeadline(begin.Add(time.Duration(seconds) * time.Second))
-		n := map[string]func(net.Conn) int64{"up": give, "down": take}[os.Args[2]](c)
-		r.End.Received.Bytes, r.End.Received.Seconds = float64(n), time.Since(begin).Seconds()
-	}
-	json.NewEncoder(os.Stdout).Encode(r)
-	os.Exit(0)
-}
-
-// give writes until the deadline or the end of c, take reads; both return how
-// many bytes.
-func give(c net.Conn) int64 { return pump(c.Write) }
-func take(c net.Conn) int64 { return pump(c.Read) }
-
-func pump(step func([]byte) (int, error)) (total int64) {
-	buf := make([]byte, 128<<10)
-	for {
-		n, err := step(buf)
-		total += int64(n)
-		if err != nil {
-			return total
+	for i := range all {
+		all[i].against = wireguardGo
+		if all[i].sides == nil {
+			all[i].sides = contenders
 		}
 	}
+	return all
 }
+
+// streamGates are the targets of every stream against the same far end; must
+// and aim are those of the processor time.
+func streamGates(must, aim float64) []gate {
+	return []gate{
+		cpuGate(wireguardGo, must, aim),
+		cpuGate(tailscale, 0.75, 0.55),
+		{side: adit, figure: "gbps", against: wireguardGo, atLeast: true, must: 1.15, aim: 1.3},
+		peakGate,
+	}
+}
+
+func cpuGate(against string, must, aim float64) gate {
+	return gate{side: adit, figure: "cpu", against: against, must: must, aim: aim}
+}
+
+var peakGate = gate{side: adit, figure: "rss_all", must: 72, aim: 40}

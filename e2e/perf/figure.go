@@ -1,0 +1,45 @@
+package main
+
+import "fmt"
+
+// A figureKind is one thing that a trial may find, and how it is written.
+type figureKind struct {
+	name     string // in JSON
+	title    string // of a column
+	decimals int
+	compared bool // the ratio to another side says something
+}
+
+// allFigures are the columns of the report, from left to right.
+var allFigures = []figureKind{
+	{"gbps", "Gb/s", 2, true},
+	{"cpu", "CPU-s/GiB", 3, true},
+	{"user", "user", 3, false},
+	{"system", "system", 3, false},
+	{"kpps", "kpkt/s", 1, true},
+	{"us_packet", "CPU µs/packet", 2, true},
+	{"lost", "lost %", 2, false},
+	{"tps", "transactions/s", 0, true},
+	{"us_transaction", "CPU µs/transaction", 1, true},
+	{"p50", "RTT p50 µs", 0, true},
+	{"p99", "RTT p99 µs", 0, true},
+	{"ms", "ms", 1, true},
+	{"syscalls", "system calls/MiB", 1, true},
+	{"copied", "bytes by read and write/MiB", 0, true},
+	{"switches", "switches/MiB", 2, true},
+	{"wakeups", "voluntary switches", 0, false},
+	{"rss", "peak RSS MB", 1, true},
+	{"rss_all", "peak RSS of all MB", 1, false},
+	{"rss_rest", "RSS of all MB", 1, false},
+}
+
+func figureOf(name string) figureKind {
+	for _, f := range allFigures {
+		if f.name == name {
+			return f
+		}
+	}
+	panic("BUG: no such figure: " + name)
+}
+
+func (f figureKind) format(v float64) string { return fmt.Sprintf("%.*f", f.decimals, v) }

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A report is everything that a run has found, and where.
+type report struct {
+	Date    string   `json:"date"` // RFC 3339
+	Commit  string   `json:"commit"`
+	CPU     string   `json:"cpu"`
+	Cores   int      `json:"cores"`
+	Kernel  string   `json:"kernel"`
+	Go      string   `json:"go"`
+	Root    bool     `json:"root"`
+	Streams string   `json:"streams"` // iperf3 or built in
+	Rounds  int      `json:"rounds"`
+	Seconds float64  `json:"seconds"`
+	Results []result `json:"cases"`
+}
+
+// commitVar tells the process inside, where git is of no use, what is measured.
+const commitVar = "ADIT_PERF_COMMIT"
+
+// commit names what is measured, with -dirty if there are changes.
+func commit() string {
+	b, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func newReport(w *world, o options) *report {
+	r := &report{
+		Date: time.Now().UTC().Format(time.RFC3339), Commit: os.Getenv(commitVar), CPU: cpuName(), Cores: runtime.NumCPU(),
+		Kernel: kernel(), Go: runtime.Version(), Root: os.Getuid() == 0, Streams: "built in", Rounds: o.rounds, Seconds: o.seconds,
+	}
+	if w.iperf != "" {
+		r.Streams = "iperf3"
+	}
+	fmt.Println(r.where())
+	fmt.Println()
+	return r
+}
+
+func (r *report) where() string {
+	who := "an ordinary user"
+	if r.Root {
+		who = "root"
+	}
+	return fmt.Sprintf("%s, commit %s, %s × %d, Linux %s, %s, by %s; streams: %s; %d rounds of %g s",
+		r.Date, r.Commit, r.CPU, r.Cores, r.Kernel, r.Go, who, r.Streams, r.Rounds, r.Seconds)
+}
+
+func cpuName() string {
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(b)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+func kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// failures counts gates that are not met and measurements that have failed.
+func (r *report) failures() (n int) {
+	for _, x := range r.Results {
+		for _, v := range x.Verdicts {
+			if v.failed() {
+				n++
+			}
+		}
+		for _, s := range x.Summaries {
+			n += s.Failed
+		}
+	}
+	return n
+}
+
+// write writes the gates of all trials, and the files that were asked for.
+func (r *report) write(o options) error {
+	rows := gateRows(nil)
+	rows[0] = append([]string{"case"}, rows[0]...)
+	for _, x := range r.Results {
+		for _, row := range gateRows(x.Verdicts)[1:] {
+			rows = append(rows, append([]string{x.Name}, row...))
+		}
+	}
+	writeText(os.Stdout, rows)
+	if o.json != "" {
+		b, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(o.json, append(b, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	if o.markdown == "" {
+		return nil
+	}
+	f, err := os.Create(o.markdown)
+	if err != nil {
+		return err
+	}
+	r.markdown(f, rows)
+	return f.Close()
+}
+
+func (r *report) markdown(w io.Writer, gates [][]string) {
+	fmt.Fprintf(w, "%s\n\n## Gates\n\n", r.where())
+	writeMarkdown(w, gates)
+	fmt.Fprint(w, "\n## Cases\n\n")
+	for _, x := range r.Results {
+		writeResult(w, x, true)
+	}
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Our own service for TCP: the first byte of a connection says what is wanted.
+const (
+	pumpPort = 5300
+
+	pumpUp   = 'U' // takes until the end, then says how much: 8 bytes, big-endian
+	pumpDown = 'D' // gives until the other side has enough
+)
+
+func pumpAddress(a netip.Addr) string { return netip.AddrPortFrom(a, pumpPort).String() }
+
+// serveStreams starts the service in the caller's namespace.
+func serveStreams() error {
+	ln, err := net.Listen("tcp", fmt.Sprintf(":%d", pumpPort))
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer c.Close(); servePump(c) }()
+		}
+	}()
+	return nil
+}
+
+func servePump(c net.Conn) {
+	what := make([]byte, 1)
+	if _, err := io.ReadFull(c, what); err != nil {
+		return
+	}
+	switch what[0] {
+	case pumpUp:
+		n := pump(c.Read)
+		c.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
+	case pumpDown:
+		pump(c.Write)
+	}
+}
+
+// pump repeats a read or a write until it fails, and returns how many bytes it
+// was.
+func pump(step func([]byte) (int, error)) (total int64) {
+	buf := make([]byte, 128<<10)
+	for {
+		n, err := step(buf)
+		total += int64(n)
+		if err != nil {
+			return total
+		}
+	}
+}
+
+// doStreams keeps connections busy: o.Flows up and o.Back down.
+func doStreams(o order) (answer, error) {
+	conns := make([]net.Conn, 0, o.Flows+o.Back)
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for range cap(conns) {
+		c, err := net.DialTimeout("tcp", o.Address, 10*time.Second)
+		if err != nil {
+			return answer{}, err
+		}
+		conns = append(conns, c)
+	}
+	var mu sync.Mutex // guards total and failure
+	var total int64
+	var failure error
+	var wg sync.WaitGroup
+	begin := time.Now()
+	end := begin.Add(time.Duration(o.Seconds * float64(time.Second)))
+	for i, c := range conns {
+		run := upload
+		if i >= o.Flows {
+			run = download
+		}
+		wg.Go(func() {
+			n, err := run(c.(*net.TCPConn), end)
+			mu.Lock()
+			defer mu.Unlock()
+			total += n
+			failure = errors.Join(failure, err)
+		})
+	}
+	wg.Wait()
+	return answer{Bytes: float64(total), Seconds: time.Since(begin).Seconds()}, failure
+}
+
+// upload writes until the end and asks how much has arrived.
+func upload(c *net.TCPConn, end time.Time) (int64, error) {
+	if _, err := c.Write([]byte{pumpUp}); err != nil {
+		return 0, err
+	}
+	c.SetDeadline(end)
+	pump(c.Write)
+	c.SetDeadline(end.Add(20 * time.Second))
+	if err := c.CloseWrite(); err != nil {
+		return 0, err
+	}
+	var n [8]byte
+	_, err := io.ReadFull(c, n[:])
+	return int64(binary.BigEndian.Uint64(n[:])), err
+}
+
+// download reads until the end.
+func download(c *net.TCPConn, end time.Time) (int64, error) {
+	if _, err := c.Write([]byte{pumpDown}); err != nil {
+		return 0, err
+	}
+	c.SetDeadline(end)
+	n := pump(c.Read)
+	c.SetLinger(0) // whatever is still on its way is of no use
+	return n, nil
+}
