@@ -21,7 +21,7 @@ import (
 // imports says what each folder may import beside the standard library. What
 // is not here may import nothing else. See docs/architecture.md.
 var imports = map[string][]string{
-	"packet":       {},
+	"packet":       {"golang.org/x/sys/cpu"},
 	"wg":           {"adit/packet", "golang.org/x/crypto", "golang.org/x/sys/unix", "adit/wg/aead"},
 	"wg/aead":      {"golang.org/x/crypto", "golang.org/x/sys/cpu"},
 	"wg/wgtest":    {"adit/packet"},

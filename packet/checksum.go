@@ -15,6 +15,35 @@ import (
 // the sum of swapped words is the swapped sum (RFC 1071 §2 B), and Fold swaps
 // back. A partial sum therefore means something to Fold only.
 func Sum(acc uint64, b []byte) uint64 {
+	if hasVector && len(b) >= vectorLeast {
+		n := len(b) &^ (vector - 1)
+		acc = add(acc, sumVector(&b[0], n))
+		b = b[n:]
+	}
+	return sumPlain(acc, b)
+}
+
+// copySum copies src to the beginning of dst, which is no shorter and does not
+// overlap it, and adds src to acc as Sum does. The bytes pass through the
+// processor once.
+func copySum(acc uint64, dst, src []byte) uint64 {
+	if hasVector && len(src) >= vectorLeast {
+		n := len(src) &^ (vector - 1)
+		acc = add(acc, copySumVector(&dst[:len(src)][0], &src[0], n))
+		dst, src = dst[n:], src[n:]
+	}
+	copy(dst, src)
+	return sumPlain(acc, src)
+}
+
+// add adds two partial sums.
+func add(a, b uint64) uint64 {
+	sum, carry := bits.Add64(a, b, 0)
+	return sum + carry
+}
+
+// sumPlain is Sum in plain Go.
+func sumPlain(acc uint64, b []byte) uint64 {
 	var carry uint64
 	for len(b) >= 64 {
 		x := b[:64]
@@ -57,6 +86,18 @@ func Fold(acc uint64) uint16 {
 	return binary.BigEndian.Uint16(b[:])
 }
 
+// short returns a partial sum of the same value that is less than 2^33: some can
+// be added up without a carry.
+func short(acc uint64) uint64 { return acc>>32 + acc&0xffffffff }
+
+// without takes 16-bit words of the packet out of a partial sum that has them.
+func without(acc uint64, words ...[]byte) uint64 {
+	for _, w := range words {
+		acc = add(acc, word(^binary.BigEndian.Uint16(w)))
+	}
+	return acc
+}
+
 // word returns v as Sum sees a 16-bit word of the packet.
 func word(v uint16) uint64 {
 	var b [2]byte
@@ -81,8 +122,7 @@ func PseudoSum(src, dst netip.Addr, proto uint8, length int) uint64 {
 
 // pseudo adds protocol and length to the sum of the addresses.
 func pseudo(addrs uint64, proto uint8, length int) uint64 {
-	acc, carry := bits.Add64(addrs, word(uint16(proto))+word(uint16(length))+word(uint16(length>>16)), 0)
-	return acc + carry
+	return add(addrs, word(uint16(proto))+word(uint16(length))+word(uint16(length>>16)))
 }
 
 // addrSum returns the sum of the two addresses of the packet, whose fixed
@@ -100,20 +140,8 @@ func setIPv4Checksum(hdr []byte) {
 	binary.BigEndian.PutUint16(hdr[10:], ^Fold(Sum(0, hdr)))
 }
 
-// completeChecksum finishes the partial checksum of a packet: the field at
-// start+offset holds the sum of the pseudo header, and everything from start on
-// is added to it (virtio 1.2 §5.1.6.2). Zero is written as 0xffff, because in
+// putChecksum writes a finished transport checksum, zero as 0xffff, because in
 // UDP zero means "no checksum", and elsewhere both mean the same.
-// It reports whether the field lies inside the packet.
-func completeChecksum(pkt []byte, start, offset int) bool {
-	if start+offset+2 > len(pkt) {
-		return false
-	}
-	putChecksum(pkt[start+offset:], ^Fold(Sum(0, pkt[start:])))
-	return true
-}
-
-// putChecksum writes a finished transport checksum, zero as 0xffff.
 func putChecksum(field []byte, sum uint16) {
 	if sum == 0 {
 		sum = 0xffff

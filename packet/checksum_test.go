@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
@@ -46,6 +47,54 @@ func TestSumAgreesWithReference(t *testing.T) {
 	}
 }
 
+// The vector code, where there is any, and the plain code give the same value in
+// ones' complement at any length, alignment and content; what is copied is what
+// was there, and nothing around it is touched.
+func checkCopySum(t *testing.T, acc uint64, src []byte, shift int) {
+	t.Helper()
+	const guard = 40
+	out := bytes.Repeat([]byte{0xa5}, guard+shift+len(src)+guard)
+	dst := out[guard+shift:]
+	want := Fold(sumPlain(acc, src))
+	if got := Fold(copySum(acc, dst[:len(src)], src)); !sameSum(got, want) {
+		t.Fatalf("%d bytes copied at %d: got %#x, want %#x", len(src), shift, got, want)
+	}
+	if got := Fold(Sum(acc, src)); !sameSum(got, want) {
+		t.Fatalf("%d bytes at %d: got %#x, want %#x", len(src), shift, got, want)
+	}
+	if !bytes.Equal(dst[:len(src)], src) {
+		t.Fatalf("%d bytes at %d: the copy is another", len(src), shift)
+	}
+	rest := append(bytes.Clone(out[:guard+shift]), dst[len(src):]...)
+	if !bytes.Equal(rest, bytes.Repeat([]byte{0xa5}, len(rest))) {
+		t.Fatalf("%d bytes at %d: bytes around the copy were written", len(src), shift)
+	}
+}
+
+func TestCopySumAgreesWithPlainSum(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	random, ones := make([]byte, 2100), bytes.Repeat([]byte{0xff}, 2100)
+	for i := range random {
+		random[i] = byte(r.Uint32())
+	}
+	for n := range 2048 {
+		shift := n % 37
+		checkCopySum(t, 0, random[shift:][:n], n%5)
+		checkCopySum(t, r.Uint64(), random[:n], shift)
+		checkCopySum(t, 1<<64-1, ones[shift:][:n], n%3)
+		checkCopySum(t, 0, make([]byte, n), 0)
+	}
+	checkCopySum(t, 1<<64-1, bytes.Repeat([]byte{0xff}, 65536), 1)
+}
+
+func FuzzCopySumAgreesWithPlainSum(f *testing.F) {
+	f.Add([]byte("\xff\xff\xff\xff"), uint64(1), uint8(1))
+	f.Add(bytes.Repeat([]byte{0xff, 0xff, 0}, 99), uint64(1<<64-1), uint8(31))
+	f.Fuzz(func(t *testing.T, b []byte, acc uint64, shift uint8) {
+		checkCopySum(t, acc, b, int(shift))
+	})
+}
+
 func FuzzSumAgreesWithReference(f *testing.F) {
 	f.Add([]byte("\xff\xff\xff\xff"), uint16(1))
 	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
@@ -79,4 +128,22 @@ func BenchmarkChecksum(b *testing.B) {
 			}
 		})
 	}
+}
+
+func BenchmarkCopyAndChecksum(b *testing.B) {
+	const n = 1380
+	src, dst := make([]byte, n), make([]byte, n)
+	b.Run("at once", func(b *testing.B) {
+		b.SetBytes(n)
+		for b.Loop() {
+			copySum(0, dst, src)
+		}
+	})
+	b.Run("one after the other", func(b *testing.B) {
+		b.SetBytes(n)
+		for b.Loop() {
+			copy(dst, src)
+			sumPlain(0, dst)
+		}
+	})
 }

@@ -14,12 +14,16 @@ type Splitter struct {
 
 	// Of a super-packet:
 	proto   uint8
-	ip      int    // length of the IP header with everything before the transport header
-	hdr     int    // length of all headers: they are repeated in each segment
-	size    int    // payload bytes of each segment but the last
-	next    int    // where the payload of the next segment begins
-	segment int    // its number, from 0
-	addrs   uint64 // partial checksum of the addresses
+	ip      int // length of the IP header with everything before the transport header
+	hdr     int // length of all headers: they are repeated in each segment
+	size    int // payload bytes of each segment but the last
+	next    int // where the payload of the next segment begins
+	segment int // its number, from 0
+
+	// Partial checksums of what is the same in all segments, made once: of the
+	// IPv4 header without length and identification, and of the transport's with
+	// its pseudo header, without lengths, sequence number and flags.
+	ipSum, transportSum uint64
 }
 
 // Start makes the splitter give the packets that pkt stands for. It keeps pkt
@@ -73,8 +77,25 @@ func (s *Splitter) Start(h VirtioHeader, pkt []byte) error {
 		return errMalformed
 	}
 	*s = Splitter{pkt: pkt, h: h, proto: proto, ip: t.Offset, hdr: t.Offset + hdr,
-		size: int(h.SegmentSize), next: t.Offset + hdr, addrs: addrSum(pkt)}
+		size: int(h.SegmentSize), next: t.Offset + hdr}
+	s.sumHeaders()
 	return nil
+}
+
+// sumHeaders makes the partial checksums of the headers.
+func (s *Splitter) sumHeaders() {
+	pkt := s.pkt
+	if pkt[0]>>4 == 4 {
+		s.ipSum = short(without(Sum(0, pkt[:int(pkt[0]&15)*4]), pkt[2:4], pkt[4:6], pkt[10:12]))
+	}
+	transport := pkt[s.ip:s.hdr]
+	sum := pseudo(Sum(addrSum(pkt), transport), s.proto, 0)
+	if s.proto == ProtoTCP {
+		sum = without(sum, transport[4:6], transport[6:8], transport[12:14], transport[16:18])
+	} else {
+		sum = without(sum, transport[4:6], transport[6:8])
+	}
+	s.transportSum = short(sum)
 }
 
 // Next appends to b as many of the packets as it has space for, each with the
@@ -95,8 +116,8 @@ func (s *Splitter) Next(b *Batch) (more bool) {
 			return s.full(b)
 		}
 		copy(out, s.pkt[:s.hdr])
-		copy(out[s.hdr:], s.pkt[s.next:end])
-		s.finish(out, end == len(s.pkt))
+		payload := copySum(0, out[s.hdr:], s.pkt[s.next:end])
+		s.finish(out, payload, end == len(s.pkt))
 		s.next = end
 		s.segment++
 		if end == len(s.pkt) {
@@ -122,40 +143,52 @@ func (s *Splitter) single(b *Batch) {
 		s.full(b)
 		return
 	}
-	copy(out, s.pkt)
+	pkt := s.pkt
 	s.pkt = nil
-	if s.h.Flags&VirtioNeedsChecksum != 0 {
-		completeChecksum(out, int(s.h.ChecksumStart), int(s.h.ChecksumOffset))
+	if s.h.Flags&VirtioNeedsChecksum == 0 {
+		copy(out, pkt)
+		return
 	}
+	// The field holds the sum of the pseudo header, and everything from start
+	// on is added to it (virtio 1.2 §5.1.6.2).
+	start, field := int(s.h.ChecksumStart), int(s.h.ChecksumStart)+int(s.h.ChecksumOffset)
+	copy(out, pkt[:start])
+	sum := copySum(0, out[start:], pkt[start:])
+	putChecksum(out[field:], ^Fold(sum))
 }
 
 // finish writes into one segment what differs from the super-packet's headers.
-func (s *Splitter) finish(out []byte, last bool) {
+// payload is the sum of what is behind them.
+func (s *Splitter) finish(out []byte, payload uint64, last bool) {
 	if out[0]>>4 == 4 {
-		binary.BigEndian.PutUint16(out[2:], uint16(len(out)))
-		id := binary.BigEndian.Uint16(out[4:])
-		binary.BigEndian.PutUint16(out[4:], id+uint16(s.segment))
-		setIPv4Checksum(out[:int(out[0]&15)*4])
+		length, id := uint16(len(out)), binary.BigEndian.Uint16(out[4:])+uint16(s.segment)
+		binary.BigEndian.PutUint16(out[2:], length)
+		binary.BigEndian.PutUint16(out[4:], id)
+		binary.BigEndian.PutUint16(out[10:], ^Fold(s.ipSum+word(length)+word(id)))
 	} else {
 		binary.BigEndian.PutUint16(out[4:], uint16(len(out)-ipv6HeaderLen))
 	}
 	transport := out[s.ip:]
+	length := uint16(len(transport))
+	sum := add(payload, s.transportSum+word(length))
 	field := transport[6:8]
 	if s.proto == ProtoTCP {
 		field = transport[16:18]
-		seq := binary.BigEndian.Uint32(transport[4:])
-		binary.BigEndian.PutUint32(transport[4:], seq+uint32(s.segment*s.size))
+		seq := binary.BigEndian.Uint32(transport[4:]) + uint32(s.segment*s.size)
+		binary.BigEndian.PutUint32(transport[4:], seq)
 		if !last {
 			transport[13] &^= tcpFIN | tcpPSH
 		}
 		if s.segment > 0 {
 			transport[13] &^= tcpCWR // RFC 3168 §6.1.2: once per reduction
 		}
+		flags := binary.BigEndian.Uint16(transport[12:])
+		sum = add(sum, word(uint16(seq>>16))+word(uint16(seq))+word(flags))
 	} else {
-		binary.BigEndian.PutUint16(transport[4:], uint16(len(transport)))
+		binary.BigEndian.PutUint16(transport[4:], length)
+		sum = add(sum, word(length))
 	}
-	field[0], field[1] = 0, 0
-	putChecksum(field, ^Fold(Sum(pseudo(s.addrs, s.proto, len(transport)), transport)))
+	putChecksum(field, ^Fold(sum))
 }
 
 const (
