@@ -83,9 +83,11 @@ func anyOf(family int, hosts bool) func(*World) Result {
 }
 
 // tryHighBits sets bits above an int, which a filter that compares the whole
-// register would take for another family.
+// register would take for another family. A register of 32 bits has none: there
+// it asks for the family itself.
 func tryHighBits(*World) Result {
-	fd, _, errno := unix.RawSyscall(unix.SYS_SOCKET, 1<<32|unix.AF_VSOCK, unix.SOCK_STREAM, 0)
+	width := 32 // no constant: it would not fit there
+	fd, _, errno := unix.RawSyscall(unix.SYS_SOCKET, uintptr(1)<<width|unix.AF_VSOCK, unix.SOCK_STREAM, 0)
 	if errno != 0 {
 		return no("socket", errno)
 	}

@@ -93,7 +93,7 @@ func tryConnected(w *World) Result {
 // A mmsghdr is struct mmsghdr (sendmmsg(2)).
 type mmsghdr struct {
 	header unix.Msghdr
-	_      [2]uint32 // length, padding
+	_      uint32 // length; where words have 64 bits, padding follows
 }
 
 func trySendmmsg(w *World) Result {
@@ -101,8 +101,10 @@ func trySendmmsg(w *World) Result {
 		var messages [2]mmsghdr
 		for i := range messages {
 			text := []byte(w.canary())
-			iov := &unix.Iovec{Base: &text[0], Len: uint64(len(text))}
-			messages[i].header = unix.Msghdr{Iov: iov, Iovlen: 1}
+			iov := &unix.Iovec{Base: &text[0]}
+			iov.SetLen(len(text))
+			messages[i].header = unix.Msghdr{Iov: iov}
+			messages[i].header.SetIovlen(1)
 		}
 		_, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&messages)), 2, 0, 0, 0)
 		if errno != 0 {

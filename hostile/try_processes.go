@@ -109,7 +109,8 @@ func tryMem(w *World) Result {
 
 // vm moves bytes between b and address at of pid.
 func vm(pid int, b []byte, at uintptr, write bool) error {
-	local := []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}
+	local := []unix.Iovec{{Base: &b[0]}}
+	local[0].SetLen(len(b))
 	remote := []unix.RemoteIovec{{Base: at, Len: len(b)}}
 	var err error
 	if write {
