@@ -10,6 +10,10 @@ FUZZTIME    ?= 10m
 SEEDS       ?= 1000
 SEED        ?= 1
 SOAK        ?= 60m
+# Words of 32 and of 64 bits, both byte orders.
+ARCHES      ?= arm64 riscv64 386 arm s390x
+# What needs no kernel of its own, so that it runs wherever 386 does.
+PURE         = ./packet ./wg/... ./config ./device ./netstack
 # cli's generator of man pages, which adit does not use, stays out.
 TAGS        := -tags urfave_cli_no_docs
 # adit_entry notes which signals the caller ignores, before Go's runtime starts.
@@ -24,7 +28,7 @@ UNIT         = $(shell go list $(TAGS) ./... | grep -vxE "$$(echo $(E2E:./%=adit
 GOTEST       = go test $(TAGS)
 SUMMARY      = tee bin/test.log | awk -f .ci/summary.awk
 
-.PHONY: build demo test check lint unit race fuzz bench perf soak simulate cover covered install clean help
+.PHONY: build demo test check lint unit race fuzz bench perf soak simulate cover covered arches install clean help
 .DEFAULT_GOAL := build
 
 build: ## bin/adit, one static file
@@ -74,6 +78,16 @@ soak: ## does adit grow? SOAK (60m) of everything, with the slopes; then ten tho
 
 simulate: ## weeks of the protocol in which anything may happen: SEEDS (1000) from SEED (1)
 	ADIT_SEEDS=$(SEEDS) ADIT_SEED=$(SEED) $(GOTEST) -v -count=1 -timeout 0 -run '^TestAnyWeek$$' ./wg
+
+arches: ## build and vet for ARCHES (arm64 riscv64 386 arm s390x); on amd64 the pure packages' tests as 386
+	for arch in $(ARCHES); do \
+		echo "$$arch"; \
+		GOARCH=$$arch CGO_ENABLED=0 go build $(TAGS) ./...; \
+		GOARCH=$$arch CGO_ENABLED=0 go vet $(TAGS) ./...; \
+	done
+	if [ "$$(go env GOHOSTARCH)" = amd64 ]; then \
+		ADIT_SEEDS=$${ADIT_SEEDS:-10} GOARCH=386 CGO_ENABLED=0 $(GOTEST) $(PURE); \
+	fi
 
 cover: ## coverage of the unit tests; of the engine's core at least 90 %
 	mkdir -p bin
