@@ -87,6 +87,14 @@ func (o order) carryOut() (answer, error) {
 	switch o.Do {
 	case "stream":
 		return doStreams(o)
+	case "send":
+		return doSend(o)
+	case "receive":
+		return doReceive(o)
+	case "transactions":
+		return doTransactions(o)
+	case "ping":
+		return doPing(o)
 	case "run":
 		return doRun(o)
 	default:

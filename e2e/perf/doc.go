@@ -24,6 +24,9 @@
 // Cases:
 //
 //	stream.go    TCP streams; pump.go: our own; iperf.go: iperf3's
+//	udp.go       datagrams, with and without GSO
+//	transaction.go many small TCP connections
+//	ping.go      round-trip times, idle and under load
 //	socket.go    the socket path
 //
 // What comes of them:

@@ -50,6 +50,8 @@ func servePump(c net.Conn) {
 		c.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
 	case pumpDown:
 		pump(c.Write)
+	case pumpAsk:
+		answerOne(c)
 	}
 }
 

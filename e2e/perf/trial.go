@@ -34,6 +34,9 @@ var contenders = []string{adit, wireguardGo, tailscale}
 func trials() []trial {
 	return slices.Concat(
 		streamTrials(),
+		udpTrials(),
+		transactionTrials(),
+		pingTrials(),
 		socketTrials(),
 	)
 }
