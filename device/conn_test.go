@@ -18,7 +18,7 @@ import (
 // newTestDevice returns a device that is up or down, without a TUN, and runs it.
 func newTestDevice(t *testing.T, up bool) *Device {
 	t.Helper()
-	d, err := newDevice(wgtest.NewPipe(DefaultMTU), nil)
+	d, err := newDevice(wgtest.NewPipe(DefaultMTU), false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func FuzzClient(f *testing.F) {
 	f.Add([]byte("get=1\n\nset=1\nprivate_key=" + hexA + "\nfwmark=7\npublic_key=" + hexB + "\nallowed_ip=::/0\n\nget=1\n\n"))
 	f.Add([]byte("set=1\nreplace_peers=true\n\nget=1\nx\n\nhello\n"))
 	f.Add([]byte("set=1\n\n\n\n"))
-	d, err := newDevice(wgtest.NewPipe(DefaultMTU), nil)
+	d, err := newDevice(wgtest.NewPipe(DefaultMTU), false, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -23,6 +23,8 @@ type Options struct {
 	Socket *Socket  // of Listen: where it is configured
 	Logger *slog.Logger
 	Ready  func() // if not nil, called when the device works
+
+	NoOffload bool // the kernel is to segment and merge nothing
 }
 
 // A Device is a WireGuard interface: a TUN, an engine and a UDP socket, and the
@@ -49,12 +51,12 @@ type Device struct {
 // something happens.
 func Run(ctx context.Context, o Options) error {
 	defer o.Socket.Close()
-	tun, err := link.NewTUN(o.TUN, DefaultMTU)
+	tun, err := link.NewTUN(o.TUN, link.DeviceOptions{MTU: DefaultMTU, DisableOffload: o.NoOffload, Logger: o.Logger})
 	if err != nil {
 		o.TUN.Close()
 		return err
 	}
-	d, err := newDevice(tun, o.Logger)
+	d, err := newDevice(tun, o.NoOffload, o.Logger)
 	if err != nil {
 		return err
 	}
@@ -110,11 +112,11 @@ func ended(err error) error {
 }
 
 // newDevice returns a Device that is down, around tun, which the engine owns.
-func newDevice(tun packet.Device, log *slog.Logger) (*Device, error) {
+func newDevice(tun packet.Device, noOffload bool, log *slog.Logger) (*Device, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	d := &Device{log: log, tun: newGate(tun), udp: newTransport(log), state: newState()}
+	d := &Device{log: log, tun: newGate(tun), udp: newTransport(noOffload, log), state: newState()}
 	var err error
 	d.engine, err = wg.New(wg.Config{Device: d.tun, Transport: d.udp, OnDemand: true, Logger: log})
 	return d, err

@@ -17,7 +17,8 @@ import (
 // while the engine reads and writes: with another listen_port, another fwmark,
 // the interface down and up. Without a socket Read waits and Write loses.
 type transport struct {
-	log *slog.Logger
+	noOffload bool
+	log       *slog.Logger
 
 	mu      sync.Mutex // guards what follows
 	changed *sync.Cond // udp or closed changed
@@ -28,8 +29,8 @@ type transport struct {
 	mark    uint32
 }
 
-func newTransport(log *slog.Logger) *transport {
-	t := &transport{log: log}
+func newTransport(noOffload bool, log *slog.Logger) *transport {
+	t := &transport{noOffload: noOffload, log: log}
 	t.changed = sync.NewCond(&t.mu)
 	return t
 }
@@ -140,7 +141,7 @@ func (t *transport) configure(port *uint16, mark *uint32) error {
 
 // open replaces the socket by one with that port and mark. t.mu must be held.
 func (t *transport) open(port uint16, mark uint32) error {
-	u, err := link.ListenUDP(link.UDPOptions{Port: port, Mark: mark, Logger: t.log})
+	u, err := link.ListenUDP(link.UDPOptions{Port: port, Mark: mark, DisableOffload: t.noOffload, Logger: t.log})
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 
 func newTestTransport(t *testing.T) *transport {
 	t.Helper()
-	tr := newTransport(slog.New(slog.DiscardHandler))
+	tr := newTransport(false, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { tr.Close() })
 	return tr
 }

@@ -29,6 +29,7 @@
 //	nested_test.go    tunnels inside each other
 //	roam_test.go      a peer that restarts or moves
 //	veth_test.go      the same without /dev/net/tun
+//	offload_test.go   the same with packets that pass the kernel one by one
 //	refused_test.go   what cannot work, and says so
 //	leftovers_test.go nothing stays, and how long it takes
 //	root_test.go      the caller is root

@@ -39,7 +39,8 @@ type Options struct {
 	// host's nameservers.
 	DNS bool
 
-	Logger *slog.Logger // nil: discard
+	NoOffload bool         // the kernel is to segment and merge no datagrams
+	Logger    *slog.Logger // nil: discard
 }
 
 // A Peer is who may come.
@@ -81,7 +82,7 @@ func New(o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a gateway: %w", err)
 	}
-	udp, err := link.ListenUDP(link.UDPOptions{Port: o.Listen.Port(), Addr: bindAddress(o.Listen), Logger: o.Logger})
+	udp, err := link.ListenUDP(link.UDPOptions{Port: o.Listen.Port(), Addr: bindAddress(o.Listen), DisableOffload: o.NoOffload, Logger: o.Logger})
 	if err != nil {
 		x.close()
 		return nil, fmt.Errorf("make a gateway: %w", err)

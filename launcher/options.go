@@ -18,6 +18,7 @@ type Options struct {
 	StopTimeout time.Duration // between TERM and KILL when adit has to end the command. If zero, DefaultStopTimeout
 	PcapInner   string        // file for a capture of the clear side; "" none
 	PcapOuter   string        // file for a capture of the sealed side; "" none
+	NoOffload   bool          // the kernel is to segment and merge nothing
 	StatusFD    int           // descriptor for JSON lines; -1 none
 
 	LogLevel  slog.Level

@@ -130,8 +130,12 @@ func configureLink(h *netlink.Handle, c *stageConfig, veth bool, r *stageReport)
 		return step("set the MTU of "+deviceName+" to "+strconv.Itoa(c.MTU), err)
 	}
 	// One super-packet should become one UDP super-datagram of at most 65507
-	// bytes: no more segments than fit.
-	h.LinkSetGSOMaxSegs(dev, 65507/(c.MTU+32))
+	// bytes: no more segments than fit. One segment is no super-packet.
+	segments := 65507 / (c.MTU + 32)
+	if c.NoOffload {
+		segments = 1
+	}
+	h.LinkSetGSOMaxSegs(dev, segments)
 	h.LinkSetTxQLen(dev, 1000)
 	if err := h.LinkSetUp(dev); err != nil {
 		return step("set "+deviceName+" up", err)

@@ -77,7 +77,7 @@ func (t *tunnel) openCarrier(ctx context.Context, cfg *config.Config, under *und
 	t.e.child.takeOver(report.PID)
 	t.e.child.keep(report.Keeper)
 	t.reportMode(report, mtu)
-	device, err := openDevice(report.Device, files[0], mtu)
+	device, err := t.openDevice(report.Device, files[0], mtu)
 	if err != nil {
 		return nil, doing("open the device", err)
 	}
@@ -102,11 +102,12 @@ func (t *tunnel) onEvent(ev wg.Event) {
 	}
 }
 
-func openDevice(kind string, f *os.File, mtu int) (packet.Device, error) {
+func (t *tunnel) openDevice(kind string, f *os.File, mtu int) (packet.Device, error) {
+	o := link.DeviceOptions{MTU: mtu, DisableOffload: t.e.l.NoOffload, Logger: t.e.log}
 	if kind == "tun" {
-		return link.NewTUN(f, mtu)
+		return link.NewTUN(f, o)
 	}
-	return link.NewVeth(f, mtu, vethApp, vethGateway)
+	return link.NewVeth(f, vethApp, vethGateway, o)
 }
 
 // reportMode says, at -v only, how the command's traffic is got hold of.
@@ -163,7 +164,7 @@ func (t *tunnel) stageConfig(in inside, mtu int) *stageConfig {
 	m := mappingFor(t.e.l.AsRoot)
 	c := &stageConfig{
 		Addresses: in.addresses, Routes: in.routes, MTU: mtu,
-		Search: t.cfg.DNSSearch, Inner: m.inner, KeepEtc: m.whole,
+		Search: t.cfg.DNSSearch, Inner: m.inner, KeepEtc: m.whole, NoOffload: t.e.l.NoOffload,
 		Ignored: t.e.l.Ignored,
 		Front:   t.e.l.PID, Engine: os.Getpid(), StopTimeout: t.e.l.StopTimeout,
 	}

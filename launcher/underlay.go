@@ -20,7 +20,7 @@ func (t *tunnel) hostUnderlay(listenPort uint16) *underlay {
 		room:    roomOnHost,
 		watch:   link.WatchNetwork,
 		listen: func() (wg.Transport, error) {
-			udp, err := link.ListenUDP(link.UDPOptions{Port: listenPort, FallbackPort: true, Logger: t.e.log})
+			udp, err := link.ListenUDP(link.UDPOptions{Port: listenPort, FallbackPort: true, DisableOffload: t.e.l.NoOffload, Logger: t.e.log})
 			if err != nil {
 				return nil, err
 			}

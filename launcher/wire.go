@@ -37,6 +37,7 @@ type launch struct {
 	StopTimeout time.Duration
 	PcapInner   string
 	PcapOuter   string
+	NoOffload   bool
 	LogLevel    int
 	LogFormat   string
 
@@ -49,7 +50,7 @@ func newLaunch(o *Options, mode string) *launch {
 	l := &launch{
 		Mode:   mode,
 		AsRoot: o.AsRoot, StopTimeout: o.StopTimeout,
-		PcapInner: o.PcapInner, PcapOuter: o.PcapOuter,
+		PcapInner: o.PcapInner, PcapOuter: o.PcapOuter, NoOffload: o.NoOffload,
 		LogLevel: int(o.LogLevel), LogFormat: o.LogFormat,
 		PID: os.Getpid(), PGID: unix.Getpgrp(), Ignored: ignoredSignals(),
 	}
@@ -147,6 +148,7 @@ type stageConfig struct {
 	Search    []string
 	Loopback  bool // open the sockets on 127.0.0.53 and its like
 	Inner     bool // the command is uid 0: a second user namespace goes around it
+	NoOffload bool // nothing is to be segmented or merged
 	KeepEtc   bool // writes to /etc must last: bind files instead of an overlay
 	Ignored   uint64
 

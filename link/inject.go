@@ -2,6 +2,7 @@ package link
 
 import (
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -16,6 +17,7 @@ const ethernetLen = 14
 type injector struct {
 	file *file
 	sys  *kernel
+	log  *slog.Logger
 	link int                  // length of the link header: 0 or ethernetLen
 	eth  [2][ethernetLen]byte // link headers of IPv4 and IPv6
 
@@ -42,8 +44,8 @@ type injection struct {
 	whole []byte
 }
 
-func (in *injector) init(f *file, sys *kernel) {
-	in.file, in.sys = f, sys
+func (in *injector) init(f *file, sys *kernel, log *slog.Logger) {
+	in.file, in.sys, in.log = f, sys, log
 	in.pool.New = func() any {
 		w := &injection{
 			in:    in,
@@ -75,7 +77,7 @@ func (w *injection) writeAll(fd uintptr) {
 		switch errno := w.one(int(fd), h); {
 		case errno == 0:
 		case h.Kind != packet.VirtioNone && refused(errno):
-			w.refused(int(fd), h)
+			w.refused(int(fd), h, errno)
 		default:
 			w.in.lost.Add(uint64(len(w.parts)))
 		}
@@ -124,11 +126,13 @@ func (w *injection) one(fd int, h packet.VirtioHeader) unix.Errno {
 
 // refused writes a super-packet again as single packets, and has none merged
 // from now on.
-func (w *injection) refused(fd int, h packet.VirtioHeader) {
+func (w *injection) refused(fd int, h packet.VirtioHeader, errno unix.Errno) {
+	off, what := &w.in.noTCP, "TCP"
 	if h.Kind == packet.VirtioUDP {
-		w.in.noUDP.Store(true)
-	} else {
-		w.in.noTCP.Store(true)
+		off, what = &w.in.noUDP, "UDP"
+	}
+	if !off.Swap(true) {
+		w.in.log.Info("the device does not take merged packets, writing single ones", "protocol", what, "err", errno)
 	}
 	if w.plain == nil {
 		w.plain = packet.NewBatch(packet.Room{})

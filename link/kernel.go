@@ -1,6 +1,7 @@
 package link
 
 import (
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,10 +13,16 @@ type mmsghdr struct {
 	n   uint32 // bytes received or sent
 }
 
-// A kernel is the system calls of the hot path, and socket(2) for UDP. Tests put
-// functions of their own in place, to be a kernel that lacks something or fails.
+// A kernel is the system calls of the hot path, and those by which a kernel says
+// what it can do. Tests put functions of their own in place, to be a kernel that
+// lacks something or fails.
 type kernel struct {
-	socket   func(family, typ, proto int) (int, error)
+	release    func() string // as uname -r
+	socket     func(family, typ, proto int) (int, error)
+	getsockopt func(fd, level, opt int) (int, error)
+	setsockopt func(fd, level, opt, value int) error
+	setOffload func(fd, flags int) error // TUNSETOFFLOAD
+
 	read     func(fd int, p []byte) (int, unix.Errno)
 	writev   func(fd int, v []unix.Iovec) (int, unix.Errno)
 	recvmmsg func(fd int, m []mmsghdr) (int, unix.Errno)
@@ -25,7 +32,15 @@ type kernel struct {
 
 // linux is the kernel that runs this program.
 func linux() *kernel {
-	return &kernel{socket: unix.Socket, read: sysRead, writev: sysWritev, recvmmsg: sysRecvmmsg, sendmmsg: sysSendmmsg, writable: sysWritable}
+	return &kernel{
+		release: kernelRelease, socket: unix.Socket,
+		getsockopt: unix.GetsockoptInt, setsockopt: unix.SetsockoptInt, setOffload: sysSetOffload,
+		read: sysRead, writev: sysWritev, recvmmsg: sysRecvmmsg, sendmmsg: sysSendmmsg, writable: sysWritable,
+	}
+}
+
+func sysSetOffload(fd, flags int) error {
+	return os.NewSyscallError("TUNSETOFFLOAD", unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, flags))
 }
 
 func sysRead(fd int, p []byte) (int, unix.Errno) {

@@ -361,10 +361,10 @@ func TestDeviceWriteLosesWhatTheKernelRefuses(t *testing.T) {
 
 func TestFileThatIsNoTUNIsRefused(t *testing.T) {
 	p := mustListen(t, UDPOptions{})
-	if _, err := NewTUN(p.file.f, 1420); err == nil {
+	if _, err := NewTUN(p.file.f, DeviceOptions{MTU: 1420}); err == nil {
 		t.Error("a UDP socket was taken for a TUN")
 	}
-	if _, err := NewVeth(p.file.f, 1420, appMAC, gatewayMAC); err == nil {
+	if _, err := NewVeth(p.file.f, appMAC, gatewayMAC, DeviceOptions{MTU: 1420}); err == nil {
 		t.Error("a UDP socket was taken for a packet socket")
 	}
 	if _, err := OpenTUN("tun0", 20); err == nil {

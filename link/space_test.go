@@ -134,7 +134,7 @@ func (s *space) tun(sys *kernel, mtu int, addrs ...string) (dev *TUN) {
 		if err := configure("tun0", mtu, addrs...); err != nil {
 			return err
 		}
-		dev, err = newTUN(f, mtu, sys)
+		dev, err = newTUN(f, DeviceOptions{MTU: mtu}, sys)
 		return err
 	})
 	if skip != nil {
@@ -192,7 +192,7 @@ func (s *space) veth(sys *kernel, mtu int, addrs ...string) (dev *Veth) {
 		if err != nil {
 			return err
 		}
-		dev, err = newVeth(f, mtu, appMAC, gatewayMAC, sys)
+		dev, err = newVeth(f, appMAC, gatewayMAC, DeviceOptions{MTU: mtu}, sys)
 		return err
 	})
 	s.t.Cleanup(func() { dev.Close() })

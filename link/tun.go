@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"sync/atomic"
 
@@ -36,22 +37,39 @@ func OpenTUN(name string, mtu int) (*os.File, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("create tun %s: %w", name, os.NewSyscallError("TUNSETIFF", err))
 	}
-	if _, err := offerOffloads(fd); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("create tun %s: %w", name, err)
-	}
+	offerOffloads(linux(), fd)
 	// Only now: a TUN without a device polls as broken.
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// offerOffloads tells the kernel which super-packets we take, and reports whether
-// it knows those of UDP.
-func offerOffloads(fd int) (uso bool, err error) {
-	if unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tunOffloads|tunUSO) == nil {
-		return true, nil
+// offerOffloads tells the kernel which super-packets we take, and reports which
+// it knows. Without any each packet comes by itself.
+func offerOffloads(sys *kernel, fd int) (tso, uso bool) {
+	switch {
+	case sys.setOffload(fd, tunOffloads|tunUSO) == nil:
+		return true, true
+	case sys.setOffload(fd, tunOffloads) == nil:
+		return true, false
 	}
-	err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tunOffloads)
-	return false, os.NewSyscallError("TUNSETOFFLOAD", err)
+	return false, false
+}
+
+// DeviceOptions says how a TUN or a Veth is used.
+type DeviceOptions struct {
+	MTU    int          // of the device, in bytes
+	Logger *slog.Logger // nil: discard
+
+	// DisableOffload makes packets come and go one by one: the kernel neither
+	// segments nor merges. A Veth can say so of what it writes only; what it
+	// reads depends on the other end's gso_max_segs.
+	DisableOffload bool
+}
+
+func (o *DeviceOptions) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return o.Logger
 }
 
 // A TUN is a packet.Device over a TUN descriptor.
@@ -63,21 +81,31 @@ type TUN struct {
 }
 
 // NewTUN returns the device over f, which OpenTUN made, and owns f from then on.
-// The MTU in bytes is that which the device was given.
-func NewTUN(f *os.File, mtu int) (*TUN, error) {
-	t, err := newTUN(f, mtu, linux())
+func NewTUN(f *os.File, o DeviceOptions) (*TUN, error) {
+	t, err := newTUN(f, o, linux())
 	if err != nil {
 		return nil, fmt.Errorf("use %s: %w", f.Name(), err)
 	}
 	return t, nil
 }
 
-func newTUN(f *os.File, mtu int, sys *kernel) (*TUN, error) {
+func newTUN(f *os.File, o DeviceOptions, sys *kernel) (*TUN, error) {
 	fd, err := dup(f)
 	if err != nil {
 		return nil, err
 	}
-	uso, err := checkTUN(fd)
+	err = checkTUN(fd)
+	tso, uso := false, false
+	switch {
+	case err != nil:
+	case o.DisableOffload:
+		sys.setOffload(fd, 0) // who cannot set it has none
+		o.logger().Info("segmentation offload of the device is switched off")
+	default:
+		if tso, uso = offerOffloads(sys, fd); !tso {
+			o.logger().Info("the TUN device has no segmentation offload, doing without")
+		}
+	}
 	unix.Close(fd)
 	if err != nil {
 		return nil, err
@@ -87,32 +115,30 @@ func newTUN(f *os.File, mtu int, sys *kernel) (*TUN, error) {
 		return nil, err
 	}
 	t := &TUN{file: file}
-	t.mtu.Store(int32(mtu))
+	t.mtu.Store(int32(o.MTU))
 	t.in = extractor{file: file, sys: sys, open: openTUNFrame, buf: make([]byte, maxRead)}
 	t.in.fill = t.in.readAll
-	t.out.init(file, sys)
+	t.out.init(file, sys, o.logger())
+	t.out.noTCP.Store(!tso)
 	t.out.noUDP.Store(!uso)
 	return t, nil
 }
 
 // checkTUN makes sure that fd is a TUN with virtio headers as this package
 // reads them.
-func checkTUN(fd int) (uso bool, err error) {
+func checkTUN(fd int) error {
 	req, err := unix.NewIfreq("")
 	if err != nil {
-		return false, err
+		return err
 	}
 	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, req); err != nil {
-		return false, os.NewSyscallError("TUNGETIFF", err)
+		return os.NewSyscallError("TUNGETIFF", err)
 	}
 	const want = unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR
 	if req.Uint16()&(want|unix.IFF_TAP) != want {
-		return false, errNoVirtio
+		return errNoVirtio
 	}
-	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, packet.VirtioHeaderLen); err != nil {
-		return false, os.NewSyscallError("TUNSETVNETHDRSZ", err)
-	}
-	return offerOffloads(fd)
+	return os.NewSyscallError("TUNSETVNETHDRSZ", unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, packet.VirtioHeaderLen))
 }
 
 // MTU returns the MTU in bytes that NewTUN was told, or what Watch has seen since.

@@ -22,7 +22,7 @@ func watched(t *testing.T, s *space, without ...int) (tun *TUN, told <-chan bool
 		if err != nil {
 			return err
 		}
-		tun, err = NewTUN(f, 1420)
+		tun, err = NewTUN(f, DeviceOptions{MTU: 1420})
 		return err
 	})
 	t.Cleanup(func() { tun.Close() })

@@ -21,8 +21,8 @@ type UDPOptions struct {
 	Addr         netip.Addr   // address to bind to; zero: all, of both families
 	Mark         uint32       // SO_MARK of what is sent, for the host's routing; 0: none. Needs CAP_NET_ADMIN
 	Logger       *slog.Logger // nil: discard
-	DisableGSO   bool         // send each datagram by itself
-	DisableGRO   bool         // receive each datagram by itself
+
+	DisableOffload bool // the kernel neither segments nor merges datagrams
 }
 
 // udpBuffer is what the socket asks for as send and receive buffer, in bytes.
@@ -46,6 +46,7 @@ type UDP struct {
 	// Of Write, which runs in several goroutines at once:
 	noGSO   atomic.Bool                 // not supported, broken, or not wanted
 	holdGSO atomic.Int32                // writes to send plain before trying again
+	held    atomic.Bool                 // that has happened, and was logged
 	stale   atomic.Pointer[packet.Path] // its Local was refused: let the kernel choose
 	senders sync.Pool                   // of *sender
 	lost    atomic.Uint64               // datagrams in and out given up here
@@ -177,13 +178,21 @@ func (u *UDP) options(fd int, o UDPOptions) (gro bool) {
 	unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
 	unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
 
-	_, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT) // Linux 4.18
-	broken := brokenGSO(kernelRelease())
-	if broken {
-		u.log.Info("this kernel corrupts UDP segmentation offload, doing without")
+	if o.DisableOffload {
+		u.log.Info("UDP segmentation offload is switched off")
+		u.noGSO.Store(true)
+		return false
 	}
-	u.noGSO.Store(err != nil || broken || o.DisableGSO)
-	return !o.DisableGRO && unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
+	_, err := u.sys.getsockopt(fd, unix.SOL_UDP, unix.UDP_SEGMENT) // Linux 4.18
+	switch {
+	case err != nil:
+		u.log.Info("this kernel has no UDP segmentation offload, doing without", "err", err)
+	case brokenGSO(u.sys.release()):
+		u.log.Info("this kernel corrupts UDP segmentation offload, doing without")
+		err = unix.EOPNOTSUPP
+	}
+	u.noGSO.Store(err != nil)
+	return u.sys.setsockopt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // Linux 5.0
 }
 
 // SetMark changes the mark of what is sent from now on; 0 removes it. Safe for

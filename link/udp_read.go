@@ -178,7 +178,7 @@ func (r *receiver) setGRO(fd int, on bool) {
 		if on {
 			v = 1
 		}
-		if unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, v) != nil {
+		if r.u.sys.setsockopt(fd, unix.SOL_UDP, unix.UDP_GRO, v) != nil {
 			return
 		}
 	}

@@ -68,12 +68,12 @@ func TestDatagramsArriveAsTheyWereSent(t *testing.T) {
 		{1}, {148}, same(45, 1452), append(same(44, 1452), 100), same(128, 96), {100, 100, 200, 200, 50, 50, 1}, {1, 2, 3, 2, 1},
 	}
 	for _, to := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
-		for _, o := range []UDPOptions{{}, {DisableGSO: true}, {DisableGRO: true}, {Addr: netip.IPv4Unspecified()}} {
+		for _, o := range []UDPOptions{{}, {DisableOffload: true}, {Addr: netip.IPv4Unspecified()}} {
 			dst := netip.MustParseAddr(to)
 			if dst.Is6() && o.Addr.Is4() {
 				continue
 			}
-			t.Run(fmt.Sprintf("%s/gso=%v,gro=%v,%v", to, !o.DisableGSO, !o.DisableGRO, o.Addr), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/offload=%v,%v", to, !o.DisableOffload, o.Addr), func(t *testing.T) {
 				a, z := mustListen(t, o), mustListen(t, o)
 				if dst.Is6() && !a.v6 {
 					t.Skip("no IPv6 here")
@@ -287,8 +287,8 @@ func TestWriteAndReadDoNotAllocate(t *testing.T) {
 }
 
 func BenchmarkUDPGSO(b *testing.B) {
-	for _, o := range []UDPOptions{{}, {DisableGSO: true, DisableGRO: true}} {
-		b.Run(fmt.Sprintf("offload=%v", !o.DisableGSO), func(b *testing.B) {
+	for _, o := range []UDPOptions{{}, {DisableOffload: true}} {
+		b.Run(fmt.Sprintf("offload=%v", !o.DisableOffload), func(b *testing.B) {
 			a, z := mustListen(b, o), mustListen(b, o)
 			out, in := packet.NewBatch(packet.Room{}), packet.NewBatch(packet.Room{})
 			fill(out, &packet.Path{Remote: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), z.LocalPort())}, 0, same(45, 1452)...)

@@ -211,6 +211,9 @@ func (s *sender) settle(fd, i int, errno unix.Errno) (again bool) {
 			stale := s.u.stale.Load()
 			s.plain(fd, *m)
 			if s.u.stale.Load() == stale { // so it was not for the source
+				if !s.u.held.Swap(true) {
+					s.u.log.Info("a run of datagrams was refused, sending single ones for a while", "bytes", m.size, "err", errno)
+				}
 				s.u.holdGSO.Store(gsoHold)
 			}
 			return false

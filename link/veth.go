@@ -70,20 +70,19 @@ type Veth struct {
 }
 
 // NewVeth returns the device over f, which OpenPacketSocket made, and owns f
-// from then on. The MTU in bytes is that of both ends. Frames are written to
-// the MAC address app, that of the namespace's end; those read are the ones
+// from then on. The MTU is that of both ends. Frames are written to the MAC address app, that of the namespace's end; those read are the ones
 // sent to gateway, which is the namespace's permanent neighbour for its default
 // routes and no interface's address: the kernel at the engine's end then takes
 // them for somebody else's and leaves them alone.
-func NewVeth(f *os.File, mtu int, app, gateway net.HardwareAddr) (*Veth, error) {
-	v, err := newVeth(f, mtu, app, gateway, linux())
+func NewVeth(f *os.File, app, gateway net.HardwareAddr, o DeviceOptions) (*Veth, error) {
+	v, err := newVeth(f, app, gateway, o, linux())
 	if err != nil {
 		return nil, fmt.Errorf("use %s: %w", f.Name(), err)
 	}
 	return v, nil
 }
 
-func newVeth(f *os.File, mtu int, app, gateway net.HardwareAddr, sys *kernel) (*Veth, error) {
+func newVeth(f *os.File, app, gateway net.HardwareAddr, o DeviceOptions, sys *kernel) (*Veth, error) {
 	if len(app) != 6 || len(gateway) != 6 {
 		return nil, errors.New("MAC addresses have six bytes")
 	}
@@ -108,13 +107,18 @@ func newVeth(f *os.File, mtu int, app, gateway net.HardwareAddr, sys *kernel) (*
 		}
 		return nil, err
 	}
-	v := &Veth{file: file, mtu: mtu, gateway: [6]byte(gateway), ring: r}
+	v := &Veth{file: file, mtu: o.MTU, gateway: [6]byte(gateway), ring: r}
 	v.in = extractor{file: file, sys: sys, open: v.open}
 	v.in.fill = v.readRing
 	if r == nil {
 		v.in.fill, v.in.buf = v.in.readAll, make([]byte, maxRead)
 	}
-	v.out.init(file, sys)
+	if o.DisableOffload {
+		o.logger().Info("segmentation offload of the device is switched off")
+	}
+	v.out.init(file, sys, o.logger())
+	v.out.noTCP.Store(o.DisableOffload)
+	v.out.noUDP.Store(o.DisableOffload)
 	v.out.link = ethernetLen
 	for i, typ := range []uint16{etherIPv4, etherIPv6} {
 		h := v.out.eth[i][:]

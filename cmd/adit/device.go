@@ -37,17 +37,19 @@ func byName(args []string) []string {
 func deviceFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "foreground", Aliases: []string{"f"}, Usage: "stay in the foreground"},
+		noOffloadFlag(),
 	}
 }
 
 // device is adit device: a WireGuard interface for this machine.
 func (a *adit) device(c *cli.Context) error {
-	name, foreground, err := deviceArguments(c)
+	w, err := deviceArguments(c)
 	if err != nil {
 		return err
 	}
+	w.foreground = w.foreground || a.getenv(device.EnvForeground) == "1"
 	tell := device.TellParent()
-	err = a.beDevice(name, foreground || a.getenv(device.EnvForeground) == "1", tell)
+	err = a.beDevice(w, tell)
 	switch {
 	case err == nil:
 		return nil
@@ -55,12 +57,12 @@ func (a *adit) device(c *cli.Context) error {
 		a.result = launcher.Result{Code: launcher.CodeFailed}
 		return nil
 	}
-	return deviceFailure(name, err)
+	return deviceFailure(w.name, err)
 }
 
 // beDevice is the interface, or starts the process that is.
-func (a *adit) beDevice(name string, foreground bool, tell func(error) bool) error {
-	tun, name, err := a.deviceTUN(name)
+func (a *adit) beDevice(w deviceWords, tell func(error) bool) error {
+	tun, name, err := a.deviceTUN(w.name)
 	if err != nil {
 		return err
 	}
@@ -69,7 +71,7 @@ func (a *adit) beDevice(name string, foreground bool, tell func(error) bool) err
 		tun.Close()
 		return err
 	}
-	if !foreground {
+	if !w.foreground {
 		defer tun.Close()
 		level := a.getenv("LOG_LEVEL")
 		if err := device.Detach(tun, socket, level == "" || level == "silent"); err != nil {
@@ -82,32 +84,43 @@ func (a *adit) beDevice(name string, foreground bool, tell func(error) bool) err
 	defer stop()
 	return device.Run(ctx, device.Options{
 		TUN: tun, Socket: socket, Logger: deviceLogger(a.getenv("LOG_LEVEL")), Ready: func() { tell(nil) },
+		NoOffload: w.noOffload,
 	})
 }
 
-// deviceArguments returns the name of the interface. -f may stand behind it.
-func deviceArguments(c *cli.Context) (name string, foreground bool, err error) {
-	foreground = c.Bool("foreground")
+// deviceWords is what the words of adit device say.
+type deviceWords struct {
+	name                  string
+	foreground, noOffload bool
+}
+
+// deviceArguments reads the words of adit device. Options may stand behind the
+// name of the interface.
+func deviceArguments(c *cli.Context) (w deviceWords, err error) {
+	w.foreground, w.noOffload = c.Bool("foreground"), c.Bool("no-offload")
 	var names []string
 	for _, word := range c.Args().Slice() {
 		switch {
 		case word == "-f" || word == "--foreground":
-			foreground = true
+			w.foreground = true
+		case word == "--no-offload":
+			w.noOffload = true
 		case strings.HasPrefix(word, "-"):
-			return "", false, msgUnknownOption.fail(word, "adit device")
+			return w, msgUnknownOption.fail(word, "adit device")
 		default:
 			names = append(names, word)
 		}
 	}
 	switch {
 	case len(names) == 0:
-		return "", false, msgNoInterface.fail()
+		return w, msgNoInterface.fail()
 	case len(names) > 1:
-		return "", false, msgUnexpected.fail("device", names[1])
+		return w, msgUnexpected.fail("device", names[1])
 	case !isInterfaceName(names[0]):
-		return "", false, msgInterface.fail(names[0])
+		return w, msgInterface.fail(names[0])
 	}
-	return names[0], foreground, nil
+	w.name = names[0]
+	return w, nil
 }
 
 // isInterfaceName reports whether the kernel would take the name for an

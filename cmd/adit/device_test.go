@@ -28,18 +28,22 @@ func TestNameOfTheProgramMakesItADevice(t *testing.T) {
 }
 
 // The contract has "adit device NAME [-f]", wireguard-go has -f first.
-func TestForegroundMayStandBeforeOrBehindTheName(t *testing.T) {
-	for typed, want := range map[string]bool{
-		"wg0": false, "-f wg0": true, "wg0 -f": true, "--foreground wg0": true, "wg0 --foreground": true, "-- wg0": false,
+func TestOptionsOfADeviceMayStandBeforeOrBehindTheName(t *testing.T) {
+	for typed, want := range map[string]deviceWords{
+		"wg0": {}, "-- wg0": {},
+		"-f wg0": {foreground: true}, "wg0 -f": {foreground: true},
+		"--foreground wg0": {foreground: true}, "wg0 --foreground": {foreground: true},
+		"--no-offload wg0": {noOffload: true}, "wg0 --no-offload": {noOffload: true},
+		"-f wg0 --no-offload": {foreground: true, noOffload: true},
 	} {
-		var name string
-		var foreground bool
+		want.name = "wg0"
+		var got deviceWords
 		app := &cli.App{Flags: deviceFlags(), Action: func(c *cli.Context) (err error) {
-			name, foreground, err = deviceArguments(c)
+			got, err = deviceArguments(c)
 			return err
 		}}
-		if err := app.Run(append([]string{"device"}, strings.Fields(typed)...)); err != nil || name != "wg0" || foreground != want {
-			t.Errorf("adit device %s: got %q, foreground %v, %v", typed, name, foreground, err)
+		if err := app.Run(append([]string{"device"}, strings.Fields(typed)...)); err != nil || got != want {
+			t.Errorf("adit device %s: got %+v, %v, want %+v", typed, got, err, want)
 		}
 	}
 }

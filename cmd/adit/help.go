@@ -61,6 +61,8 @@ of the tunnel and no other. Options end at the first word that is none.
   --stop-timeout TIME       from TERM to KILL when adit ends the command (10s)
   --pcap inner=F,outer=F    capture packets, in clear and sealed
   --status-fd N             write events as JSON lines to descriptor N
+  --no-offload              packets pass the kernel one by one: slow, for
+                            kernels that break them
   -v, -vv, -q               say more, everything, only errors
   --log-format text|json    (text)
   --log-file FILE           write the log there
@@ -144,6 +146,8 @@ leave by ordinary sockets of this host, without root. Ends on INT and TERM.
                             accepts it again is told
   --endpoint HOST:PORT      the gateway's address for that (this host's)
   --mtu N                   (1420)
+  --no-offload              datagrams pass the kernel one by one: slow, for
+                            kernels that break them
   -v, -vv, -q               say more, everything, only errors
   --log-format text|json    (text)
   --log-file FILE           write the log there
@@ -151,7 +155,7 @@ leave by ordinary sockets of this host, without root. Ends on INT and TERM.
 Example: (umask 077; adit serve --private-key gw.key --new-peer pc > pc.conf)
 `,
 	"device": `
-usage: adit device NAME [-f]
+usage: adit device NAME [-f] [--no-offload]
 
 Is a WireGuard interface for this machine: makes the TUN device NAME, which wg
 and wg-quick configure as they do the kernel's. By nature it needs root's
@@ -159,6 +163,8 @@ CAP_NET_ADMIN. Goes to the background once all works. Ends on INT and TERM,
 when the interface is deleted or /var/run/wireguard/NAME.sock is removed.
 
   -f, --foreground          stay in the foreground
+  --no-offload              packets pass the kernel one by one: slow, for
+                            kernels that break them
 
 As wireguard-go, it obeys LOG_LEVEL=verbose|error|silent, WG_TUN_FD, WG_UAPI_FD
 and WG_PROCESS_FOREGROUND=1. Called wireguard-adit, adit is this command,

@@ -13,13 +13,13 @@ import (
 
 // contract is what the contract with the user lists of what exists so far.
 var contract = map[string]string{
-	"run":            "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --as-root --stop-timeout --pcap --status-fd -v -vv -q --log-format --log-file",
-	"shell":          "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --as-root --stop-timeout --pcap --status-fd -v -vv -q --log-format --log-file",
+	"run":            "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --as-root --stop-timeout --pcap --status-fd --no-offload -v -vv -q --log-format --log-file",
+	"shell":          "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --as-root --stop-timeout --pcap --status-fd --no-offload -v -vv -q --log-format --log-file",
 	"check":          "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout",
 	"doctor":         "-c --config --config-fd --set --strict --json",
 	"leaktest":       "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --json",
-	"serve":          "--listen --private-key --peer --new-peer --endpoint --mtu -v -vv -q --log-format --log-file",
-	"device":         "-f --foreground",
+	"serve":          "--listen --private-key --peer --new-peer --endpoint --mtu --no-offload -v -vv -q --log-format --log-file",
+	"device":         "-f --foreground --no-offload",
 	"demo":           "",
 	"genkey":         "",
 	"pubkey":         "",

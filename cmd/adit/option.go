@@ -55,8 +55,13 @@ func runFlags() []cli.Flag {
 		&cli.StringFlag{Name: "stop-timeout", Usage: "time between TERM and KILL"},
 		&cli.StringFlag{Name: "pcap", Usage: "capture packets: inner=FILE,outer=FILE"},
 		&cli.StringFlag{Name: "status-fd", Usage: "write events as JSON lines to descriptor N"},
+		noOffloadFlag(),
 	)
 	return append(flags, logFlags()...)
+}
+
+func noOffloadFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "no-offload", Usage: "packets pass the kernel one by one"}
 }
 
 func checkFlags() []cli.Flag { return append(configFlags(), tunnelFlags()...) }
@@ -112,7 +117,7 @@ func overlay(c *cli.Context, cfg *config.Config) error {
 // launchOptions returns what the options of run say about the command's life;
 // its Config and Argv are for the caller to fill in.
 func (a *adit) launchOptions(c *cli.Context) (o launcher.Options, err error) {
-	o.AsRoot, o.StatusFD = c.Bool("as-root"), -1
+	o.AsRoot, o.NoOffload, o.StatusFD = c.Bool("as-root"), c.Bool("no-offload"), -1
 	if c.IsSet("stop-timeout") {
 		if o.StopTimeout, err = stopTimeout(c.String("stop-timeout")); err != nil {
 			return o, badValue(c, "stop-timeout", err)

@@ -32,6 +32,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "new-peer", Usage: "make one more peer and print its configuration"},
 		&cli.StringFlag{Name: "endpoint", Usage: "the gateway's address for that: HOST:PORT"},
 		&cli.StringFlag{Name: "mtu", Usage: "size of packets in bytes"},
+		noOffloadFlag(),
 	}, logFlags()...)
 }
 
@@ -58,7 +59,7 @@ func (a *adit) serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	o.Logger = launcher.NewLogger(log, l.LogFormat, l.LogLevel)
+	o.Logger, o.NoOffload = launcher.NewLogger(log, l.LogFormat, l.LogLevel), c.Bool("no-offload")
 	made, err := makePeer(c, o)
 	switch {
 	case err != nil:
