@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"runtime/debug"
@@ -48,6 +50,8 @@ type order struct {
 	Counter  string   // file of the counter that both ends share
 	Load     string   // up or down: beside it, a stream
 	Rate     int      // per second
+
+	dial dialFunc // the agent's own business
 }
 
 // An answer is an agent's line back.
@@ -59,6 +63,7 @@ type answer struct {
 	Sent    float64   // packets
 	Micros  []float64 // round-trip times
 	Text    string    // standard output of a program
+	Allocs  float64   // allocations of the agent meanwhile
 }
 
 // agentMain is the agent's side, if this process is one. It does not return
@@ -68,10 +73,19 @@ func agentMain() {
 		return
 	}
 	debug.SetGCPercent(400)
+	obey(new(net.Dialer).DialContext)
+}
+
+// A dialFunc connects, as net.Dialer does.
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// obey carries out the orders that come, with connections made by dial, and
+// ends the process when there are no more.
+func obey(dial dialFunc) {
 	out := json.NewEncoder(os.Stdout)
 	out.Encode(hello{os.Getpid(), os.Getppid(), monotonic()})
 	for in := json.NewDecoder(os.Stdin); ; {
-		var o order
+		o := order{dial: dial}
 		if err := in.Decode(&o); err != nil {
 			os.Exit(0) // whoever started us is done
 		}

@@ -14,6 +14,7 @@ import (
 type terms struct {
 	endpoint  netip.AddrPort // of the far end
 	veth      bool           // adit without /dev/net/tun
+	socket    bool           // no interface: the agent is the tunnel
 	keepalive int            // seconds; 0 is none
 	more      string         // lines for the end of adit's configuration
 }
@@ -33,6 +34,9 @@ func (s *session) usage() (usage, error) { return usageOf(s.all...) }
 func (w *world) open(contender string, t terms) (*session, error) {
 	if !t.endpoint.IsValid() {
 		t.endpoint = w.endpoint
+	}
+	if t.socket {
+		return w.openSocket(contender, t)
 	}
 	switch strings.Fields(contender)[0] {
 	case adit:

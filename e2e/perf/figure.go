@@ -27,6 +27,7 @@ var allFigures = []figureKind{
 	{"syscalls", "system calls/MiB", 1, true},
 	{"copied", "bytes by read and write/MiB", 0, true},
 	{"switches", "switches/MiB", 2, true},
+	{"allocs", "allocations/MiB", 1, true},
 	{"wakeups", "voluntary switches", 0, false},
 	{"rss", "peak RSS MB", 1, true},
 	{"rss_all", "peak RSS of all MB", 1, false},

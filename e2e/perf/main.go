@@ -35,6 +35,7 @@ func main() {
 	peer.Main()
 	forkMain()
 	agentMain()
+	socketMain()
 	o, err := parseOptions()
 	if err == nil {
 		err = start(o)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -76,8 +78,10 @@ func doStreams(o order) (answer, error) {
 			c.Close()
 		}
 	}()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
 	for range cap(conns) {
-		c, err := net.DialTimeout("tcp", o.Address, 10*time.Second)
+		c, err := o.dial(ctx, "tcp", o.Address)
 		if err != nil {
 			return answer{}, err
 		}
@@ -87,6 +91,8 @@ func doStreams(o order) (answer, error) {
 	var total int64
 	var failure error
 	var wg sync.WaitGroup
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
 	begin := time.Now()
 	end := begin.Add(time.Duration(o.Seconds * float64(time.Second)))
 	for i, c := range conns {
@@ -95,7 +101,7 @@ func doStreams(o order) (answer, error) {
 			run = download
 		}
 		wg.Go(func() {
-			n, err := run(c.(*net.TCPConn), end)
+			n, err := run(c, end)
 			mu.Lock()
 			defer mu.Unlock()
 			total += n
@@ -103,18 +109,21 @@ func doStreams(o order) (answer, error) {
 		})
 	}
 	wg.Wait()
-	return answer{Bytes: float64(total), Seconds: time.Since(begin).Seconds()}, failure
+	a := answer{Bytes: float64(total), Seconds: time.Since(begin).Seconds()}
+	runtime.ReadMemStats(&after)
+	a.Allocs = float64(after.Mallocs - before.Mallocs)
+	return a, failure
 }
 
 // upload writes until the end and asks how much has arrived.
-func upload(c *net.TCPConn, end time.Time) (int64, error) {
+func upload(c net.Conn, end time.Time) (int64, error) {
 	if _, err := c.Write([]byte{pumpUp}); err != nil {
 		return 0, err
 	}
 	c.SetDeadline(end)
 	pump(c.Write)
 	c.SetDeadline(end.Add(20 * time.Second))
-	if err := c.CloseWrite(); err != nil {
+	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 		return 0, err
 	}
 	var n [8]byte
@@ -123,12 +132,14 @@ func upload(c *net.TCPConn, end time.Time) (int64, error) {
 }
 
 // download reads until the end.
-func download(c *net.TCPConn, end time.Time) (int64, error) {
+func download(c net.Conn, end time.Time) (int64, error) {
 	if _, err := c.Write([]byte{pumpDown}); err != nil {
 		return 0, err
 	}
 	c.SetDeadline(end)
 	n := pump(c.Read)
-	c.SetLinger(0) // whatever is still on its way is of no use
+	if c, ok := c.(interface{ SetLinger(int) error }); ok {
+		c.SetLinger(0) // whatever is still on its way is of no use
+	}
 	return n, nil
 }
