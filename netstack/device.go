@@ -97,9 +97,9 @@ func (s *Stack) routeIncoming(b *packet.Batch) int {
 		v := s.router.incoming(&h, pkt, now)
 		if v == local || v == both {
 			if in == nil {
-				in = s.link.receive()
+				in = s.link.receive(b)
 			}
-			in.add(pkt)
+			in.add(b, i)
 		}
 		if v == pass || v == both {
 			left++

@@ -106,10 +106,10 @@ func (g *Gateway) Close() error { return g.s.Close() }
 func (g *Gateway) filter(b *packet.Batch) int {
 	var h header
 	now := g.s.router.now()
-	in := g.s.link.receive()
+	in := g.s.link.receive(b)
 	for i := range b.Len() {
 		if pkt := b.Packet(i); len(pkt) > 0 && g.admit(&h, pkt, now) {
-			in.add(pkt)
+			in.add(b, i)
 		}
 	}
 	in.end()

@@ -7,84 +7,99 @@ import (
 	"adit/packet"
 
 	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
 	gheader "gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
-	"gvisor.dev/gvisor/pkg/tcpip/stack/gro"
 )
 
-// A receiver gives packets of the tunnel to gVisor, and merges the segments of
-// a stream that come in one batch, so that gVisor goes through its layers once.
+// A receiver gives packets of the tunnel to gVisor. The segments of a stream
+// that come in one batch are merged first, and laid out in one piece of memory,
+// so that gVisor goes through its layers once for all of them and has one
+// buffer to keep instead of one for each.
 type receiver struct {
-	gro gro.GRO
+	to    stack.NetworkDispatcher
+	local packet.Batch // those packets of the tunnel's batch that are gVisor's
+	merge packet.Merger
+	parts [][]byte
 }
 
 // receivers are used by one batch at a time, and hold nothing in between.
 var receivers = sync.Pool{New: func() any {
-	r := new(receiver)
-	r.gro.Init(true)
-	return r
+	return &receiver{merge: packet.Merger{TCP: true}}
 }}
 
-// receive begins a batch. It returns nil when there is nobody to receive it.
-func (l *link) receive() *receiver {
+// none has no packets.
+var none packet.Batch
+
+// receive begins to take packets of b. It returns nil when there is nobody to
+// receive them.
+func (l *link) receive(b *packet.Batch) *receiver {
 	d := l.dispatcher.Load()
 	if d == nil {
 		return nil
 	}
 	r := receivers.Get().(*receiver)
-	r.gro.Dispatcher = *d
+	r.to = *d
+	r.local.Share(b)
 	return r
 }
 
-// add gives gVisor a copy of pkt, now or at end. It may change pkt. What does
-// not carry the right checksums is lost.
-func (r *receiver) add(pkt []byte) {
-	pkt = pkt[:packet.Len(pkt)]
-	if r == nil || len(pkt) == 0 || !checksumsHold(pkt) {
+// add takes packet i of b, of which gVisor will be given a copy by end. What
+// does not carry the right checksums is lost. The bytes of the packet may change.
+func (r *receiver) add(b *packet.Batch, i int) {
+	if r == nil {
 		return
 	}
-	protocol := gheader.IPv4ProtocolNumber
+	pkt := b.Packet(i)
+	pkt = pkt[:packet.Len(pkt)]
+	if len(pkt) == 0 || !checksumsHold(pkt) {
+		return
+	}
 	if pkt[0]>>4 == 6 {
-		protocol = gheader.IPv6ProtocolNumber
 		simplifyUnreachable6(pkt)
 	}
-	pb := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(pkt)})
-	pb.NetworkProtocolNumber = protocol
-	pb.RXChecksumValidated = true
-	if isStream(pkt) {
-		r.gro.Enqueue(pb)
-	} else {
-		r.gro.Dispatcher.DeliverNetworkPacket(protocol, pb)
-	}
-	pb.DecRef()
+	r.local.Add(b.Offset(i), len(pkt), nil, 0)
 }
 
-// end gives gVisor what has been held back to be merged.
+// end gives gVisor what was taken.
 func (r *receiver) end() {
 	if r == nil {
 		return
 	}
-	// Flush takes only the first packet out of each bucket (its loop goes on
-	// from an element that it has removed), and a bucket holds eight.
-	const bucketSize = 8
-	for range bucketSize {
-		r.gro.Flush()
+	for i := range r.merge.Merge(&r.local) {
+		_, r.parts = r.merge.Piece(i, r.parts[:0])
+		r.deliver()
 	}
-	r.gro.Dispatcher = nil
+	clear(r.parts)
+	r.to = nil
+	r.local.Share(&none)
 	receivers.Put(r)
 }
 
-// isStream reports whether pkt is worth to be held back: a TCP segment.
-func isStream(pkt []byte) bool {
-	if pkt[0]>>4 == 4 {
-		return pkt[9] == protoTCP
+// deliver gives gVisor the packet that is made up of r.parts.
+func (r *receiver) deliver() {
+	n := 0
+	for _, p := range r.parts {
+		n += len(p)
 	}
-	return pkt[6] == protoTCP
+	v := buffer.NewView(n)
+	for _, p := range r.parts {
+		v.Write(p)
+	}
+	protocol := tcpip.NetworkProtocolNumber(gheader.IPv4ProtocolNumber)
+	if r.parts[0][0]>>4 == 6 {
+		protocol = gheader.IPv6ProtocolNumber
+	}
+	pb := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithView(v)})
+	pb.NetworkProtocolNumber = protocol
+	pb.RXChecksumValidated = true
+	r.to.DeliverNetworkPacket(protocol, pb)
+	pb.DecRef()
 }
 
 // checksumsHold verifies pkt's checksums, of which gVisor is told that they are
-// verified: it could not merge segments otherwise. The checksum of a datagram
-// that comes in fragments is not verified.
+// verified: merged segments have none any more. The checksum of a datagram that
+// comes in fragments is not verified.
 func checksumsHold(pkt []byte) bool {
 	if pkt[0]>>4 == 4 && packet.Fold(packet.Sum(0, pkt[:int(pkt[0]&15)*4])) != 0xffff {
 		return false

@@ -93,6 +93,14 @@ func (b *Batch) Room() Room { return b.room }
 // SetRoom changes the space kept around packets appended from now on.
 func (b *Batch) SetRoom(r Room) { b.room = r }
 
+// Share makes b an empty batch over the slab of other, whose packets can then be
+// described by Add: a part of other, in what order one likes. A slab of b's own
+// is given up; b does not outlive the use of other.
+func (b *Batch) Share(other *Batch) {
+	b.slab = other.slab
+	b.Reset()
+}
+
 // Reset empties the batch. The slab's bytes stay what they are.
 func (b *Batch) Reset() { b.n, b.end = 0, 0 }
 

@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 )
@@ -88,5 +89,25 @@ func TestPathsAreEqualByValue(t *testing.T) {
 	var none *Path
 	if !a.Equal(a) || !a.Equal(&same) || a.Equal(&other) || a.Equal(nil) || none.Equal(a) || !none.Equal(nil) {
 		t.Error("Equal does not compare the values")
+	}
+}
+
+func TestSharedBatchDescribesPacketsOfTheOther(t *testing.T) {
+	var part Batch
+	for range 2 { // a second time over another
+		b := NewBatch(Room{Head: 16, Tail: 16})
+		for i := range 3 {
+			copy(b.Append(4), []byte{byte(i), 1, 2, 3})
+		}
+		part.Share(b)
+		if part.Len() != 0 {
+			t.Fatalf("got %d packets, want none yet", part.Len())
+		}
+		part.Add(b.Offset(2), 4, nil, 0)
+		part.Add(b.Offset(0), 3, nil, 0)
+		b.Drop(0)
+		if part.Len() != 2 || !bytes.Equal(part.Packet(0), []byte{2, 1, 2, 3}) || !bytes.Equal(part.Packet(1), []byte{0, 1, 2}) {
+			t.Errorf("got %x and %x", part.Packet(0), part.Packet(1))
+		}
 	}
 }

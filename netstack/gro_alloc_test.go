@@ -1,0 +1,62 @@
+//go:build !race
+
+package netstack
+
+import (
+	"net"
+	"runtime"
+	"runtime/debug"
+	"testing"
+)
+
+// TestStreamsHardlyAllocate holds both ends of a stream to a budget: gVisor has
+// pools for what it makes of each packet, and super-packets are few.
+func TestStreamsHardlyAllocate(t *testing.T) {
+	p := newPair(t, Config{})
+	l := mustListen(t, p.far, "tcp", ":80")
+	accepted := make(chan net.Conn, 1) // the one connection
+	go func() {
+		c, _ := l.Accept()
+		accepted <- c
+	}()
+	c := mustDial(t, p.near, "tcp", "192.0.2.1:80")
+	far := <-accepted
+	if far == nil {
+		t.Fatal("not accepted")
+	}
+	defer far.Close()
+	buf, in := make([]byte, 256<<10), make([]byte, 256<<10)
+	carry := func(mib int) {
+		done := make(chan struct{}) // closed when all has arrived
+		go func() {
+			defer close(done)
+			for left := mib << 20; left > 0; {
+				n, err := far.Read(in[:min(left, len(in))])
+				if err != nil {
+					return
+				}
+				left -= n
+			}
+		}()
+		for range mib * 4 {
+			if _, err := c.Write(buf); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		<-done
+	}
+	carry(64)                                        // buffers grow, pools fill
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection empties them
+	const size = 64
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	carry(size)
+	runtime.ReadMemStats(&after)
+	const budget = 100 // there are 740 packets in one, and their acknowledgements
+	if n := (after.Mallocs - before.Mallocs) / size; n > budget {
+		t.Errorf("%d allocations for each MiB, want at most %d", n, budget)
+	} else {
+		t.Logf("%d allocations for each MiB, %d bytes", n, (after.TotalAlloc-before.TotalAlloc)/size)
+	}
+}
