@@ -27,7 +27,7 @@
 //	udp.go       datagrams, with and without GSO
 //	transaction.go many small TCP connections
 //	ping.go      round-trip times, idle and under load
-////	socket.go    the socket path: connections without an interface
+//	socket.go    the socket path: connections without an interface
 //
 // What comes of them:
 //
