@@ -29,6 +29,7 @@
 //	stage*.go    inside the namespaces: links, /etc, descriptors, privileges, the
 //	             keeper; mapping.go: who exists there; devices.go: which descriptors
 //	             are network devices
+//	giveback.go  memory that only starting needed
 //	procs.go     processes by /proc; companions.go: those the keeper ends when nobody
 //	             else is left
 //	wire.go      the messages between the three

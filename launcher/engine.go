@@ -207,6 +207,7 @@ func (e *engine) run() error {
 		return err
 	}
 	e.report(report{Event: eventStarted, PID: pid})
+	giveBack()
 	running, ended := context.WithCancel(context.Background())
 	go e.mindFailure(running, t)
 	go e.mindKeeper(running)

@@ -227,6 +227,7 @@ func (f *front) follow() (Result, error) {
 		case eventStarted:
 			started = true
 			f.letGo()
+			giveBack()
 		case eventStopped:
 			f.stopLike(r.PID)
 		case eventExit:
