@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +15,10 @@ import (
 // timerfd on it. Timers of the Go runtime are on CLOCK_MONOTONIC, which does
 // not: a session would outlive its 180 s by the length of the sleep. A timer
 // that came due during sleep fires on waking.
+//
+// Its system calls, none of which can block, are raw: an ordinary one wakes the
+// runtime's monitor thread, and a keepalive in the silence would be three
+// wake-ups instead of one.
 type bootClock struct {
 	timer *os.File // timerfd(CLOCK_BOOTTIME), read through the netpoller
 	sleep *os.File // timerfd(CLOCK_REALTIME) that is never due, or nil
@@ -46,8 +51,8 @@ func (c *bootClock) now() Instant { return readClock(unix.CLOCK_BOOTTIME) }
 
 func readClock(id int32) Instant {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(id, &ts); err != nil {
-		panic("BUG: clock_gettime: " + err.Error()) // only for an unknown clock
+	if _, _, errno := unix.RawSyscall(unix.SYS_CLOCK_GETTIME, uintptr(id), uintptr(unsafe.Pointer(&ts)), 0); errno != 0 {
+		panic("BUG: clock_gettime: " + errno.Error()) // only for an unknown clock
 	}
 	return Instant(ts.Nano())
 }
@@ -63,9 +68,15 @@ func (c *bootClock) arm(at Instant) {
 }
 
 func (c *bootClock) wait() bool {
-	var expirations [8]byte
-	_, err := c.timer.Read(expirations[:])
-	return err == nil
+	conn, err := c.timer.SyscallConn()
+	return err == nil && conn.Read(expired) == nil
+}
+
+// expired reads a timerfd and reports whether it was due.
+func expired(fd uintptr) bool {
+	var expirations uint64
+	_, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&expirations)), unsafe.Sizeof(expirations))
+	return errno == 0
 }
 
 // armCancel arms fd for the end of time, so that what it reports is only that

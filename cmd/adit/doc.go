@@ -11,6 +11,7 @@
 //	run.go, check.go, doctor.go, serve.go, serve_peer.go, device.go, leaktest.go,
 //	demo.go, keys.go, setup.go, completion.go, version.go: the commands
 //	typed.go           what was typed, and how it was meant
+//	quiet.go           no wake-ups of Go's runtime, in what make build builds
 //	count.go           goroutines and heap, in the binary of e2e/soak alone
 //	ui.go, words.go    every word that the user sees, but help.go's
 //	help.go            the texts of --help

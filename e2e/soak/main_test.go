@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 			return err
 		}
 		// As the Makefile does, and counting.
-		return suite.Build(adit, "adit/cmd/adit", "-tags", "urfave_cli_no_docs,soak", "-ldflags", "-s -w -E adit_entry")
+		return suite.Build(adit, "adit/cmd/adit", "-tags", "urfave_cli_no_docs,adit_quiet,soak", "-ldflags", "-s -w -E adit_entry -checklinkname=0")
 	}))
 }
 

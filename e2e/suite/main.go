@@ -69,7 +69,7 @@ func outside(m *testing.M) int {
 	} else {
 		binary = filepath.Join(dir, "adit")
 		// As the Makefile does.
-		if err := Build(binary, "adit/cmd/adit", "-tags", "urfave_cli_no_docs", "-ldflags", "-s -w -E adit_entry"); err != nil {
+		if err := Build(binary, "adit/cmd/adit", "-tags", "urfave_cli_no_docs,adit_quiet", "-ldflags", "-s -w -E adit_entry -checklinkname=0"); err != nil {
 			fmt.Fprintln(os.Stderr, "e2e: build adit:", err)
 			return 1
 		}
