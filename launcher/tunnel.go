@@ -92,8 +92,12 @@ func (t *tunnel) openCarrier(ctx context.Context, cfg *config.Config, under *und
 	return c, nil
 }
 
-// onEvent tells the front what happens to the tunnel.
+// onEvent tells the front what happens to the tunnel, if anybody wants to know:
+// a session that is renewed for ever is no reason to wake up a process.
 func (t *tunnel) onEvent(ev wg.Event) {
+	if !t.e.l.Status {
+		return
+	}
 	switch ev.Kind {
 	case wg.SessionUp:
 		t.e.report(report{Event: eventHandshake, Text: ev.Peer.String()})

@@ -40,6 +40,7 @@ type launch struct {
 	NoOffload   bool
 	LogLevel    int
 	LogFormat   string
+	Status      bool // somebody reads --status-fd
 
 	PID     int    // the front's
 	PGID    int    // its process group, which becomes the command's
@@ -51,7 +52,7 @@ func newLaunch(o *Options, mode string) *launch {
 		Mode:   mode,
 		AsRoot: o.AsRoot, StopTimeout: o.StopTimeout,
 		PcapInner: o.PcapInner, PcapOuter: o.PcapOuter, NoOffload: o.NoOffload,
-		LogLevel: int(o.LogLevel), LogFormat: o.LogFormat,
+		LogLevel: int(o.LogLevel), LogFormat: o.LogFormat, Status: o.StatusFD >= 0,
 		PID: os.Getpid(), PGID: unix.Getpgrp(), Ignored: ignoredSignals(),
 	}
 	if l.StopTimeout == 0 {

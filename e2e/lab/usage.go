@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,23 @@ func RSS(pid int) int {
 	}
 	n, _ := strconv.Atoi(f[1])
 	return n * os.Getpagesize()
+}
+
+// Switches returns how often the threads of a process have gone to sleep, which
+// is as often as they have been woken up: voluntary_ctxt_switches of
+// proc_pid_status(5).
+func Switches(pid int) (n int) {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, file := range tasks {
+		b, _ := os.ReadFile(file)
+		for line := range strings.Lines(string(b)) {
+			if rest, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
+				k, _ := strconv.Atoi(strings.TrimSpace(rest))
+				n += k
+			}
+		}
+	}
+	return n
 }
 
 // CPU returns how long a process has computed, in user space and in the kernel,
