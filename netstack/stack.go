@@ -198,8 +198,10 @@ func (s *Stack) tuneTCP() error {
 	sack := tcpip.TCPSACKEnabled(true)
 	// RACK stalls connections that lose packets: tailscale/tailscale#9707.
 	recovery := tcpip.TCPRecovery(0)
-	// gVisor's cubic never leaves slow start properly: google/gvisor#11632.
-	congestion := tcpip.CongestionControlOption("reno")
+	// Cubic leaves slow start when the delay grows (HyStart), where reno fills
+	// every buffer on the way and then spends its time on finding out what was
+	// lost. Its overflow, google/gvisor#11632, is mended.
+	congestion := tcpip.CongestionControlOption("cubic")
 	moderate := tcpip.TCPModerateReceiveBufferOption(true)
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: tcp.DefaultReceiveBufferSize, Max: maxBuffer}
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: tcp.DefaultSendBufferSize, Max: maxBuffer}
