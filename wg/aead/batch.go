@@ -6,6 +6,8 @@ const (
 
 	// Max is the most messages that a Batch holds.
 	Max = 128
+
+	maxText = 1<<16 - 1
 )
 
 // A message is what is to be sealed or opened: text, with the room for the tag
@@ -23,6 +25,7 @@ type Batch struct {
 	n     int
 	m     [Max]message
 	nonce [nonceLen]byte // for the library, which lets its nonces escape
+	scratch
 }
 
 // Reset empties b.
@@ -36,8 +39,12 @@ func (b *Batch) Len() int { return b.n }
 
 // Add adds one message: sealed is its text, in clear or not, and the tag, which
 // are not to overlap with other messages of b. No counter may come twice under
-// one key for sealing. Add panics if b is full or sealed is shorter than a tag.
+// one key for sealing. Add panics if b is full, or the text has less than no
+// bytes or more than 65535.
 func (b *Batch) Add(sealed []byte, counter uint64) {
+	if len(sealed) > maxText+TagLen {
+		panic("BUG: a text of more than 65535 bytes")
+	}
 	b.m[b.n] = message{text: sealed[:len(sealed)-TagLen], counter: counter}
 	b.n++
 }

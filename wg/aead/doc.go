@@ -13,4 +13,7 @@
 //	batch.go    Batch, and the messages in it
 //	key.go      Key: a key in memory that is ours to overwrite
 //	library.go  the cipher of golang.org/x/crypto, and how it forgets its key
+//	plan.go     which messages share the lanes of a vector
+//	vector_amd64.go, vector_other.go, chacha_amd64.go, poly_amd64.go: kernels for
+//	            machines with AVX-512 and its multiplication of 52 bits
 package aead

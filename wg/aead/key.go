@@ -7,15 +7,26 @@ const (
 	nonceLen = 12
 )
 
+// useVector says whether the kernels of this package are used, testOnlyAlways
+// whether even for batches that are too small to be worth it.
+var (
+	useVector      = hasVector
+	testOnlyAlways = false
+)
+
 // A Key seals and opens. Between Init and Wipe it does not change and may be
 // used by several goroutines, each with a Batch of its own; it must not be
 // copied.
 type Key struct {
+	bytes   [keyLen]byte // for the kernels
 	library cipher.AEAD
 }
 
 // Init makes k a key of those bytes, of which it keeps a copy.
-func (k *Key) Init(key *[keyLen]byte) { k.library = New(key) }
+func (k *Key) Init(key *[keyLen]byte) {
+	k.bytes = *key
+	k.library = New(key)
+}
 
 // Wipe overwrites the key. k must not be in use; until the next Init it cannot
 // be used.
@@ -30,8 +41,26 @@ func (k *Key) Wipe() {
 func (k *Key) IsZero() bool { return k.library == nil }
 
 // Seal encrypts the texts of b in place and writes their tags behind them.
-func (k *Key) Seal(b *Batch) { k.sealByLibrary(b) }
+func (k *Key) Seal(b *Batch) {
+	if worthwhile(b) {
+		k.sealByVector(b)
+	} else {
+		k.sealByLibrary(b)
+	}
+}
 
 // Open decrypts the texts of b in place and finds out which are authentic: OK
 // tells. The bytes of one that is not are cleared, its tag excepted.
-func (k *Key) Open(b *Batch) { k.openByLibrary(b) }
+func (k *Key) Open(b *Batch) {
+	if worthwhile(b) {
+		k.openByVector(b)
+	} else {
+		k.openByLibrary(b)
+	}
+}
+
+// worthwhile reports whether b keeps enough lanes busy for the kernels to be
+// faster than the library.
+func worthwhile(b *Batch) bool {
+	return useVector && (b.n >= 4 || b.n >= 2 && len(b.m[1].text) >= 512 || testOnlyAlways && b.n > 0)
+}
