@@ -41,7 +41,7 @@ var imports = map[string][]string{
 
 // onlyIn narrows an import down to single files or folders.
 var onlyIn = map[string][]string{
-	"golang.org/x/sys/cpu":  {"wg/aead/"},
+	"golang.org/x/sys/cpu":  {"wg/aead/", "packet/checksum_amd64.go"},
 	"golang.org/x/sys/unix": {"link/", "launcher/", "device/", "hostile/", "e2e/", "wg/clock_linux.go"},
 	"gvisor.dev/gvisor":     {"netstack/"},
 	"golang.org/x/crypto":   {"wg/", "e2e/services/", "e2e/flood/"},
