@@ -148,6 +148,7 @@ func (c *core) handleResponse(now Instant, msg []byte, way *packet.Path, out *ou
 	p.handshake = nil // its index lives on as the session's
 	s := newSession(now, &send, &recv, h.index, sender, true)
 	h.clear()
+	c.beginFlush(p, out)
 	c.installInitiated(p, s)
 	if p.roam(way) {
 		out.event(p, EndpointChanged)

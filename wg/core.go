@@ -30,6 +30,12 @@ type core struct {
 	agenda agenda
 	drops  drops
 
+	// flushing: what was staged has a session and is on its way to the
+	// Transport. It is set before the session can be seen, by receive, and
+	// cleared by whoever sends the output that has the packets: until then
+	// packets that were sealed later have to wait, or they would overtake.
+	flushing atomic.Bool
+
 	onDemand bool // no handshake before there is something to send; does not change
 
 	lastStamp timestamp // of the last initiation made; belongs to advance

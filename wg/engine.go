@@ -66,6 +66,9 @@ type Engine struct {
 	done      chan struct{} // closed when Run returns
 	err       error         // of Run; to be read after done
 
+	flushMu sync.Mutex // of flushed
+	flushed *sync.Cond // core.flushing was cleared
+
 	lookups sync.WaitGroup
 	lookupC context.Context // ends when Run does; set by Run under setMu
 
@@ -106,6 +109,7 @@ func newEngine(cfg Config, clk clock) (*Engine, error) {
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
+	e.flushed = sync.NewCond(&e.flushMu)
 	e.pool.New = func() any { return packet.NewBatch(e.room()) }
 	e.core = newCore(cfg.PrivateKey,
 		func(b []byte) { rand.Read(b) },
@@ -193,6 +197,7 @@ func (e *Engine) pumpOutbound() error {
 		now := e.clock.now()
 		r.now = now
 		e.core.seal(now, b, r)
+		e.awaitFlush()
 		e.write(b)
 		e.rearm()
 		if r.batch.Len() > 0 {
@@ -265,8 +270,22 @@ func (e *Engine) slept() {
 // be sent now is staged or dropped. It does not keep b.
 func (e *Engine) Outbound(b *packet.Batch) {
 	e.core.seal(e.clock.now(), b, nil)
+	e.awaitFlush()
 	e.write(b)
 	e.rearm()
+}
+
+// awaitFlush comes between seal and write: packets that were staged go before
+// those that were sealed in the same session after them.
+func (e *Engine) awaitFlush() {
+	if !e.core.flushing.Load() {
+		return
+	}
+	e.flushMu.Lock()
+	for e.core.flushing.Load() {
+		e.flushed.Wait()
+	}
+	e.flushMu.Unlock()
 }
 
 // write sends what is left in b. A failure is a loss, not the end.
@@ -286,6 +305,12 @@ func (e *Engine) deliver(out *output) {
 	for _, b := range out.send {
 		e.write(b)
 		e.pool.Put(b)
+	}
+	if out.flushing {
+		e.flushMu.Lock()
+		e.core.flushing.Store(false)
+		e.flushed.Broadcast()
+		e.flushMu.Unlock()
 	}
 	if out.sessions {
 		e.readyOnce.Do(func() { close(e.ready) })

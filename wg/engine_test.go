@@ -67,6 +67,44 @@ func TestEnginesConnectWithoutTraffic(t *testing.T) {
 	})
 }
 
+// A gateTransport holds up the first batch of data until it is told to let go.
+type gateTransport struct {
+	Transport
+	held, letGo chan struct{}
+	passed      atomic.Bool
+}
+
+func (g *gateTransport) Write(b *packet.Batch) error {
+	if messageType(b.Packet(0)) == typeData && !g.passed.Swap(true) {
+		close(g.held)
+		<-g.letGo
+	}
+	return g.Transport.Write(b)
+}
+
+// What waited for the session goes before what came when it was there, however
+// long it takes to send.
+func TestStagedPacketsAreNotOvertaken(t *testing.T) {
+	var gate *gateTransport
+	bubblePair(t, func(t *testing.T, a *Engine, _ *wgtest.Network, pipeA, pipeB *wgtest.Pipe) {
+		for size := 100; size < 103; size++ {
+			pipeA.Send(toB(size))
+		}
+		<-gate.held
+		pipeA.Send(toB(103))
+		synctest.Wait()
+		close(gate.letGo)
+		for size := 100; size < 104; size++ {
+			if got := len(pipeB.Receive(context.Background())); got != size {
+				t.Errorf("got the packet of %d bytes, want that of %d", got, size)
+			}
+		}
+	}, func(cfg *Config) {
+		gate = &gateTransport{Transport: cfg.Transport, held: make(chan struct{}), letGo: make(chan struct{})}
+		cfg.Transport, cfg.OnDemand = gate, true
+	})
+}
+
 func TestTrafficGoesOnForHours(t *testing.T) {
 	bubblePair(t, func(t *testing.T, a *Engine, _ *wgtest.Network, pipeA, pipeB *wgtest.Pipe) {
 		for range 700 {

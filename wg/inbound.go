@@ -179,6 +179,9 @@ func (c *core) heard(now Instant, r *run, p *peer, out *output) {
 		out.event(p, EndpointChanged)
 	}
 	t := &p.timers
+	if p.upcoming == r.session {
+		c.beginFlush(p, out)
+	}
 	if c.confirm(p, r.session) {
 		c.sessionUp(now, p, out)
 		c.flush(now, p, out)

@@ -17,6 +17,7 @@ type output struct {
 	stamp    timestamp // of the last initiation made, if stamped
 	stamped  bool
 	sessions bool // a session is usable that was not before
+	flushing bool // send has what was staged: core.flushing is to be cleared behind it
 }
 
 // A resolveRequest asks the shell for the addresses of a peer's endpoint.
@@ -91,5 +92,5 @@ func (o *output) reset() {
 	clear(o.events)
 	clear(o.resolve)
 	o.send, o.events, o.resolve = o.send[:0], o.events[:0], o.resolve[:0]
-	o.stamped, o.sessions = false, false
+	o.stamped, o.sessions, o.flushing = false, false, false
 }

@@ -29,6 +29,15 @@ func (p *peer) purge() int {
 	return n
 }
 
+// beginFlush says that p is about to get a session for what is staged. p.mu must
+// be held, and flush follows before it is let go of.
+func (c *core) beginFlush(p *peer, out *output) {
+	if len(p.staged) > 0 {
+		out.flushing = true
+		c.flushing.Store(true)
+	}
+}
+
 // flush sends what is staged in the current session and reports whether there
 // was anything. p.mu must be held.
 func (c *core) flush(now Instant, p *peer, out *output) bool {
