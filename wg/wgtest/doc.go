@@ -11,6 +11,7 @@
 //	sentences.go    what she asserts
 //	network.go      Network and its Transports
 //	pipe.go         Pipe, a packet.Device
+//	crowd.go        Crowd: many flows, and who counts those out of order
 //	ip.go           packets to send through it
 //
 // A Sim has no goroutines. A Network and a Pipe wait on channels only, so they
