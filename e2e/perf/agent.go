@@ -62,6 +62,7 @@ type answer struct {
 	Count   float64   // packets or transactions that arrived
 	Sent    float64   // packets
 	Micros  []float64 // round-trip times
+	At      []int64   // CLOCK_MONOTONIC of each answer, in ns
 	Text    string    // standard output of a program
 	Allocs  float64   // allocations of the agent meanwhile
 }
@@ -99,6 +100,8 @@ func obey(dial dialFunc) {
 
 func (o order) carryOut() (answer, error) {
 	switch o.Do {
+	case "connect":
+		return doConnect(o)
 	case "stream":
 		return doStreams(o)
 	case "send":

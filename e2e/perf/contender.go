@@ -24,6 +24,7 @@ type session struct {
 	*agent
 	main  int   // the tunnel's process
 	all   []int // all processes of the contender
+	peak  *peak // of their memory, while it is watched
 	close func()
 }
 
@@ -38,18 +39,14 @@ func (w *world) open(contender string, t terms) (*session, error) {
 	if t.socket {
 		return w.openSocket(contender, t)
 	}
-	switch strings.Fields(contender)[0] {
-	case adit:
+	name := strings.Fields(contender)[0]
+	if name == adit {
 		return w.openAdit(t)
-	case wireguardGo:
-		return w.openPeer(t, peer.Start)
-	case tailscale:
-		return w.openPeer(t, func(name, config string) (*peer.Peer, error) {
-			return peer.StartAs(forkRole, name, config)
-		})
-	default:
-		return nil, fmt.Errorf("no such contender: %q", contender)
 	}
+	if start := starters[name]; start != nil {
+		return w.openPeer(t, start)
+	}
+	return nil, fmt.Errorf("no such contender: %q", contender)
 }
 
 // openAdit has the agent as adit's command. The tunnel's process is the engine,
@@ -86,19 +83,9 @@ func (w *world) config(t terms) string {
 }
 
 // openPeer has an interface on the host itself, and the agent there.
-func (w *world) openPeer(t terms, start func(name, config string) (*peer.Peer, error)) (*session, error) {
-	const name = "wgclient"
-	inner := []netip.Prefix{lab.TunnelV4, lab.TunnelV6}
-	config := peer.Device(w.clientKey.Private, 0) + peer.Remote(w.serverKey.Public, "", t.endpoint.String(), inner...)
-	if t.keepalive > 0 {
-		config += fmt.Sprintf("persistent_keepalive_interval=%d\n", t.keepalive)
-	}
-	p, err := start(name, config)
+func (w *world) openPeer(t terms, start starter) (*session, error) {
+	p, err := w.startClient(t, start)
 	if err != nil {
-		return nil, err
-	}
-	if err := lab.BringUp(name, clientAddrs, inner); err != nil {
-		p.Kill()
 		return nil, err
 	}
 	a, err := w.local()
@@ -110,6 +97,35 @@ func (w *world) openPeer(t terms, start func(name, config string) (*peer.Peer, e
 		a.dismiss()
 		p.Kill()
 	}}, nil
+}
+
+// startClient has a client's interface on the host, ready for packets.
+func (w *world) startClient(t terms, start starter) (*peer.Peer, error) {
+	const name = "wgclient"
+	inner := []netip.Prefix{lab.TunnelV4, lab.TunnelV6}
+	config := peer.Device(w.clientKey.Private, clientPort) + peer.Remote(w.serverKey.Public, "", t.endpoint.String(), inner...)
+	if t.keepalive > 0 {
+		config += fmt.Sprintf("persistent_keepalive_interval=%d\n", t.keepalive)
+	}
+	p, err := start(name, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := lab.BringUp(name, clientAddrs, inner); err != nil {
+		p.Kill()
+		return nil, err
+	}
+	return p, nil
+}
+
+// A starter starts a wireguard-go, or what is derived from it, in the caller's
+// namespace.
+type starter func(name, config string) (*peer.Peer, error)
+
+// starters are those that there are.
+var starters = map[string]starter{
+	wireguardGo: peer.Start,
+	tailscale:   func(name, config string) (*peer.Peer, error) { return peer.StartAs(forkRole, name, config) },
 }
 
 // local returns an agent on the host, without any tunnel.

@@ -5,7 +5,7 @@
 // on a shared machine only ratios of one round hold.
 //
 //	go run ./e2e/perf [-case REGEXP] [-rounds 3] [-seconds 3] [-contenders adit,wireguard-go]
-//	                  [-json FILE] [-markdown FILE] [-own-stream] [-adit BINARY]
+//	                  [-json FILE] [-markdown FILE] [-idle 15s] [-own-stream] [-adit BINARY]
 //	go run ./e2e/perf -list
 //
 // One case alone is quick: -case '^tcp-up$' -rounds 3 -seconds 2 takes half a
@@ -18,7 +18,7 @@
 //	world.go     the hosts, the far end
 //	contender.go opening each contender's tunnel; tailscale.go: the fork as a process
 //	agent.go     the process at the client's end that makes the traffic
-//	usage.go     what processes use: processor, switches, memory
+//	usage.go     what processes use: processor, switches; memory.go: memory
 //	clock.go     one clock for all processes
 //
 // Cases:
@@ -27,6 +27,13 @@
 //	udp.go       datagrams, with and without GSO
 //	transaction.go many small TCP connections
 //	ping.go      round-trip times, idle and under load
+//	road.go      a long and bad way; relay.go: what makes it so
+//	ends.go      the same program on both ends
+//	growth.go    many streams, peers, prefixes
+//	count.go     system calls, bytes moved
+//	connect.go   until the first reply
+//	move.go      addresses that change
+//	idle.go      nothing to do
 //	socket.go    the socket path: connections without an interface
 //
 // What comes of them:

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"adit/e2e/lab"
 	"adit/e2e/peer"
@@ -18,8 +19,9 @@ import (
 type options struct {
 	rounds   int
 	seconds  float64
-	adit     string // the binary; empty: build it
-	own      bool   // do not use iperf3
+	adit     string        // the binary; empty: build it
+	own      bool          // do not use iperf3
+	quiet    time.Duration // how long an idle tunnel is watched
 	list     bool
 	json     string // files; empty: none
 	markdown string
@@ -36,6 +38,7 @@ func main() {
 	forkMain()
 	agentMain()
 	socketMain()
+	relayMain()
 	o, err := parseOptions()
 	if err == nil {
 		err = start(o)
@@ -53,6 +56,7 @@ func parseOptions() (options, error) {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each contender is measured")
 	flag.Float64Var(&o.seconds, "seconds", 3, "length of one measurement")
 	flag.StringVar(&sides, "contenders", "", "only these, a `list` with commas")
+	flag.DurationVar(&o.quiet, "idle", 15*time.Second, "how long an idle tunnel is watched")
 	flag.BoolVar(&o.list, "list", false, "print the cases and end")
 	flag.StringVar(&o.json, "json", "", "write everything to this `file` too")
 	flag.StringVar(&o.markdown, "markdown", "", "write the report to this `file` too")
@@ -156,7 +160,10 @@ func (w *world) run(t trial, rounds int) result {
 			side := t.sides[(i+k)%len(t.sides)]
 			x := sample{Round: w.round, Side: side}
 			f, err := t.measure(w, side)
-			if err != nil {
+			var no skipped
+			if errors.As(err, &no) {
+				x.Skipped = no.Error()
+			} else if err != nil {
 				x.Error = err.Error()
 				fmt.Fprintf(os.Stderr, "perf: %s, round %d, %s: %v\n", t.name, w.round, side, err)
 			}

@@ -23,6 +23,7 @@ type report struct {
 	Go      string   `json:"go"`
 	Root    bool     `json:"root"`
 	Streams string   `json:"streams"` // iperf3 or built in
+	Control string   `json:"tcp_congestion_control"`
 	Rounds  int      `json:"rounds"`
 	Seconds float64  `json:"seconds"`
 	Results []result `json:"cases"`
@@ -45,6 +46,9 @@ func newReport(w *world, o options) *report {
 		Date: time.Now().UTC().Format(time.RFC3339), Commit: os.Getenv(commitVar), CPU: cpuName(), Cores: runtime.NumCPU(),
 		Kernel: kernel(), Go: runtime.Version(), Root: os.Getuid() == 0, Streams: "built in", Rounds: o.rounds, Seconds: o.seconds,
 	}
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control"); err == nil {
+		r.Control = strings.TrimSpace(string(b))
+	}
 	if w.iperf != "" {
 		r.Streams = "iperf3"
 	}
@@ -58,8 +62,8 @@ func (r *report) where() string {
 	if r.Root {
 		who = "root"
 	}
-	return fmt.Sprintf("%s, commit %s, %s × %d, Linux %s, %s, by %s; streams: %s; %d rounds of %g s",
-		r.Date, r.Commit, r.CPU, r.Cores, r.Kernel, r.Go, who, r.Streams, r.Rounds, r.Seconds)
+	return fmt.Sprintf("%s, commit %s, %s × %d, Linux %s, %s, by %s; streams: %s, TCP %s; %d rounds of %g s",
+		r.Date, r.Commit, r.CPU, r.Cores, r.Kernel, r.Go, who, r.Streams, r.Control, r.Rounds, r.Seconds)
 }
 
 func cpuName() string {

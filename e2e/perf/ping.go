@@ -49,14 +49,16 @@ func doPing(o order) (answer, error) {
 	n := int(o.Seconds * float64(o.Rate))
 	sent := make([]atomic.Int64, n)
 	var done atomic.Bool
-	times := make(chan []float64, 1)
-	go func() { times <- hearPings(fd, sent, &done) }()
+	heard := make(chan answer, 1)
+	go func() { heard <- hearPings(fd, sent, &done) }()
 	if err := sendPings(fd, sent, time.Second/time.Duration(o.Rate)); err != nil {
 		return answer{}, err
 	}
 	time.Sleep(300 * time.Millisecond) // the last are on their way
 	done.Store(true)
-	return answer{Sent: float64(n), Micros: <-times, Seconds: o.Seconds}, nil
+	a := <-heard
+	a.Sent, a.Seconds = float64(n), o.Seconds
+	return a, nil
 }
 
 // sendPings sends one request in each interval, and notes when.
@@ -84,8 +86,8 @@ func sendPings(fd int, sent []atomic.Int64, interval time.Duration) error {
 	return nil
 }
 
-// hearPings returns the round-trip times, in microseconds.
-func hearPings(fd int, sent []atomic.Int64, done *atomic.Bool) (times []float64) {
+// hearPings returns the round-trip times, and when they were known.
+func hearPings(fd int, sent []atomic.Int64, done *atomic.Bool) (a answer) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	b := make([]byte, 1500)
@@ -96,10 +98,11 @@ func hearPings(fd int, sent []atomic.Int64, done *atomic.Bool) (times []float64)
 			continue
 		}
 		if i := int(binary.BigEndian.Uint32(b[8:])); i < len(sent) {
-			times = append(times, float64(now-sent[i].Load())/1e3)
+			a.Micros = append(a.Micros, float64(now-sent[i].Load())/1e3)
+			a.At = append(a.At, now)
 		}
 	}
-	return times
+	return a
 }
 
 // loadBeside starts another agent that keeps a stream going for as long as we
@@ -109,10 +112,15 @@ func loadBeside(o order) (end func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	l := order{Do: "stream", Address: pumpAddress(lab.ServiceV4), Flows: 1, Seconds: o.Seconds + 1}
+	l := order{Do: "connect", Address: pumpAddress(lab.ServiceV4), Flows: 1, Seconds: o.Seconds + 1}
 	if o.Load == "down" {
 		l.Flows, l.Back = 0, 1
 	}
+	if _, err := a.tell(l); err != nil {
+		a.dismiss()
+		return nil, err
+	}
+	l.Do = "stream"
 	ended := make(chan struct{}) // closed when the stream has ended
 	go func() {
 		defer close(ended)

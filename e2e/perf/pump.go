@@ -52,6 +52,8 @@ func servePump(c net.Conn) {
 		c.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
 	case pumpDown:
 		pump(c.Write)
+	case pumpEcho:
+		c.Write(what)
 	case pumpAsk:
 		answerOne(c)
 	}
@@ -70,23 +72,32 @@ func pump(step func([]byte) (int, error)) (total int64) {
 	}
 }
 
-// doStreams keeps connections busy: o.Flows up and o.Back down.
+// held are the connections that the agent has made for the next streams.
+var held []net.Conn
+
+// doConnect makes connections: o.Flows and o.Back of them.
+func doConnect(o order) (answer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for range o.Flows + o.Back {
+		c, err := o.dial(ctx, "tcp", o.Address)
+		if err != nil {
+			return answer{}, err
+		}
+		held = append(held, c)
+	}
+	return answer{}, nil
+}
+
+// doStreams keeps the connections busy: o.Flows up and o.Back down.
 func doStreams(o order) (answer, error) {
-	conns := make([]net.Conn, 0, o.Flows+o.Back)
+	conns := held
+	held = nil
 	defer func() {
 		for _, c := range conns {
 			c.Close()
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	for range cap(conns) {
-		c, err := o.dial(ctx, "tcp", o.Address)
-		if err != nil {
-			return answer{}, err
-		}
-		conns = append(conns, c)
-	}
 	var mu sync.Mutex // guards total and failure
 	var total int64
 	var failure error

@@ -15,6 +15,7 @@ type sample struct {
 	Side    string  `json:"side"`
 	Figures figures `json:"figures,omitempty"`
 	Error   string  `json:"error,omitempty"`
+	Skipped string  `json:"skipped,omitempty"` // why it cannot be measured here
 }
 
 // A spread is the median of the rounds and how far they lie apart.

@@ -148,11 +148,16 @@ func (w *world) socketStream(side string, up, down int) (figures, error) {
 		return nil, err
 	}
 	defer s.close()
+	o := order{Do: "connect", Address: pumpAddress(lab.ServiceV4), Flows: up, Back: down, Seconds: w.seconds}
+	if _, err := s.tell(o); err != nil {
+		return nil, err
+	}
 	before, err := s.usage()
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.tell(order{Do: "stream", Address: pumpAddress(lab.ServiceV4), Flows: up, Back: down, Seconds: w.seconds})
+	o.Do = "stream"
+	a, err := s.tell(o)
 	if err != nil {
 		return nil, err
 	}

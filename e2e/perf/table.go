@@ -25,6 +25,9 @@ func writeResult(w io.Writer, r result, markdown bool) {
 		if x.Error != "" {
 			fmt.Fprintf(w, "%sround %d, %s: FAILED: %s\n", indent(markdown), x.Round, x.Side, x.Error)
 		}
+		if x.Skipped != "" {
+			fmt.Fprintf(w, "%sround %d, %s: not measured: %s\n", indent(markdown), x.Round, x.Side, x.Skipped)
+		}
 	}
 	if markdown && len(r.Verdicts) > 0 {
 		fmt.Fprintln(w)

@@ -37,6 +37,13 @@ func trials() []trial {
 		udpTrials(),
 		transactionTrials(),
 		pingTrials(),
+		roadTrials(),
+		endsTrials(),
+		growthTrials(),
+		countTrials(),
+		connectTrials(),
+		moveTrials(),
+		idleTrials(),
 		socketTrials(),
 	)
 }

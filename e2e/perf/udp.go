@@ -289,21 +289,13 @@ func send(c *net.UDPConn, to netip.AddrPort, o order) (answer, error) {
 // blocking returns a descriptor of its own for c, connected: one system call
 // sends one buffer.
 func blocking(c *net.UDPConn, to netip.AddrPort, o order) (int, error) {
-	f, err := c.File()
+	fd, err := ownDescriptor(c)
 	if err != nil {
 		return 0, err
-	}
-	defer f.Close()
-	fd, err := unix.Dup(int(f.Fd()))
-	if err != nil {
-		return 0, os.NewSyscallError("dup", err)
 	}
 	err = os.NewSyscallError("connect", unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().Unmap().As4()}))
 	if err == nil && o.Segments > 1 {
 		err = os.NewSyscallError("UDP_SEGMENT", unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, o.Size))
-	}
-	if err == nil {
-		err = unix.SetNonblock(fd, false)
 	}
 	if err != nil {
 		unix.Close(fd)

@@ -123,24 +123,6 @@ func (u usage) since(before usage) spent {
 	return s
 }
 
-// peakOf returns the most memory that the process has had resident, restOf what
-// it has now, in MB (10⁶ bytes).
-func peakOf(pid int) float64 { return memoryOf(pid, "VmHWM") }
-func restOf(pid int) float64 { return memoryOf(pid, "VmRSS") }
-
-func memoryOf(pid int, field string) float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	return float64(statusField(b, field)) * 1024 / 1e6
-}
-
-// sumOf adds f up over the processes.
-func sumOf(pids []int, f func(pid int) float64) (sum float64) {
-	for _, pid := range pids {
-		sum += f(pid)
-	}
-	return sum
-}
-
 // familyOf returns the processes of a program that runs a command: the one that
 // was started and those below it, less the command's.
 func familyOf(pid, command int) []int {

@@ -14,22 +14,26 @@ import (
 // A world is the two hosts and what all trials share.
 type world struct {
 	lab     *lab.Lab
-	adit    string  // the binary
-	self    string  // a copy of this program that the user can run
-	iperf   string  // its path, or empty: our own streams
-	seconds float64 // of one measurement
-	round   int     // the one that runs, from 1
+	adit    string        // the binary
+	self    string        // a copy of this program that the user can run
+	iperf   string        // its path, or empty: our own streams
+	seconds float64       // of one measurement
+	quiet   time.Duration // how long an idle tunnel is watched
+	round   int           // the one that runs, from 1
 
 	serverKey, clientKey peer.Key
 	endpoint             netip.AddrPort // of the far end
-	far                  *peer.Peer     // nil while there is none
-	farKind              string
+	far                  far            // nil while there is none
 }
 
 // The tunnel's addresses on the client's side.
 var clientAddrs = []netip.Prefix{netip.MustParsePrefix("10.9.0.2/32"), netip.MustParsePrefix("fd09::2/128")}
 
-const serverPort = 51820
+// The ports of the tunnels. adit takes one of its own.
+const (
+	serverPort = 51820
+	clientPort = 51822
+)
 
 // newWorld builds the hosts and starts the server's services.
 func newWorld(o options) (*world, error) {
@@ -38,7 +42,7 @@ func newWorld(o options) (*world, error) {
 		return nil, err
 	}
 	w := &world{
-		lab: l, adit: o.adit, self: filepath.Join(l.Dir, "perf"), seconds: o.seconds,
+		lab: l, adit: o.adit, self: filepath.Join(l.Dir, "perf"), seconds: o.seconds, quiet: o.quiet,
 		serverKey: peer.NewKey(), clientKey: peer.NewKey(),
 		endpoint: netip.AddrPortFrom(lab.ServerV4.Addr(), serverPort),
 	}
@@ -57,37 +61,6 @@ func newWorld(o options) (*world, error) {
 	return w, l.Server.Do(serveStreams)
 }
 
-// farEnd makes sure that the far end is a new one of that kind: every
-// measurement finds it in the same state.
-func (w *world) farEnd(kind string) error {
-	w.endFar()
-	config := peer.Device(w.serverKey.Private, serverPort) + peer.Remote(w.clientKey.Public, "", "", clientAddrs...)
-	role := map[string]func(name, config string) (*peer.Peer, error){
-		wireguardGo: peer.Start,
-		tailscale:   func(name, config string) (*peer.Peer, error) { return peer.StartAs(forkRole, name, config) },
-	}[kind]
-	if role == nil {
-		return fmt.Errorf("no such far end: %q", kind)
-	}
-	return w.lab.Server.Do(func() (err error) {
-		if w.far, err = role("wg0", config); err != nil {
-			return fmt.Errorf("the far end: %w", err)
-		}
-		inner := []netip.Prefix{lab.TunnelV4, lab.TunnelV6}
-		return lab.BringUp("wg0", nil, inner, lab.ServiceV4, lab.ServiceV6)
-	})
-}
-
-// endFar ends the far end. A responder drops an initiation within 20 ms of the
-// last, whoever sends it: hence the pause.
-func (w *world) endFar() {
-	if w.far != nil {
-		w.far.Kill()
-		w.far = nil
-	}
-	time.Sleep(25 * time.Millisecond)
-}
-
 // tunnel opens a contender's tunnel to a new wireguard-go and warms it up.
 func (w *world) tunnel(contender string, t terms) (*session, error) {
 	if err := w.farEnd(wireguardGo); err != nil {
@@ -103,7 +76,15 @@ func (w *world) warm(contender string, t terms) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.tell(order{Do: "stream", Address: pumpAddress(lab.ServiceV4), Flows: 1, Back: 1, Seconds: 0.5}); err != nil {
+	s.peak = watchMemory(s.all)
+	shut := s.close
+	s.close = func() { s.peak.stop(); shut() }
+	o := order{Do: "connect", Address: pumpAddress(lab.ServiceV4), Flows: 1, Back: 1, Seconds: 0.5}
+	if _, err = s.tell(o); err == nil {
+		o.Do = "stream"
+		_, err = s.tell(o)
+	}
+	if err != nil {
 		s.close()
 		return nil, fmt.Errorf("warm-up: %w", err)
 	}

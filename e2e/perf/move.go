@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"adit/e2e/lab"
+	"adit/e2e/peer"
+)
+
+// moved returns how long it takes from change until a ping that was sent
+// afterwards is answered, in milliseconds. Pings go on all the time.
+func (w *world) moved(s *session, change func() error) (figures, error) {
+	type result struct {
+		a   answer
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		a, err := s.tell(order{Do: "ping", Address: lab.ServiceV4.String(), Seconds: moveSeconds, Rate: 2 * pingRate})
+		done <- result{a, err}
+	}()
+	time.Sleep(time.Second)
+	at := monotonic()
+	err := change()
+	r := <-done
+	if err := errors.Join(err, r.err); err != nil {
+		return nil, err
+	}
+	for i, heard := range r.a.At {
+		if sent := heard - int64(r.a.Micros[i]*1e3); sent >= at {
+			return figures{"ms": float64(heard-at) / 1e6}, nil
+		}
+	}
+	return nil, fmt.Errorf("no traffic within %v s", moveSeconds-1)
+}
+
+const moveSeconds = 5
+
+// moveOwn changes the host's address.
+func (w *world) moveOwn(side string) (figures, error) {
+	s, err := w.tunnel(side, terms{})
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	to := netip.MustParsePrefix("10.77.0.99/24")
+	defer lab.Readdress(to, lab.HostV4)
+	return w.moved(s, func() error { return lab.Readdress(lab.HostV4, to) })
+}
+
+// movePeer changes the far end's port. It has something to say all the time:
+// a peer that has moved is found by what it sends.
+func (w *world) movePeer(side string) (figures, error) {
+	s, err := w.tunnel(side, terms{})
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	var sender *net.UDPConn
+	err = w.lab.Server.Do(func() (err error) {
+		sender, err = listenDatagrams(netip.AddrPortFrom(lab.ServiceV4, udpPort), false)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer sender.Close()
+	o := order{Do: "receive", Address: sender.LocalAddr().String(), Size: 64, Counter: w.lab.Dir + "/counter"}
+	count, err := openCounter(o.Counter) // the agent could not make it
+	if err != nil {
+		return nil, err
+	}
+	defer count.close()
+	if _, err := s.tell(o); err != nil {
+		return nil, err
+	}
+	sender.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_, to, err := sender.ReadFromUDPAddrPort(make([]byte, 16))
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for {
+			if _, err := sender.WriteToUDPAddrPort(make([]byte, o.Size), to); errors.Is(err, net.ErrClosed) {
+				return
+			}
+			time.Sleep(time.Second / pingRate)
+		}
+	}()
+	return w.moved(s, func() error { return w.far.(*peer.Peer).Set("listen_port=51999") })
+}
+
+func moveTrials() []trial {
+	gates := []gate{{side: adit, figure: "ms", must: 2000, aim: 10}}
+	sides := []string{adit, wireguardGo}
+	return []trial{
+		{
+			name: "move-own", about: "our address changes: until a ping is answered again", sides: sides, against: wireguardGo,
+			measure: (*world).moveOwn, gates: gates,
+		},
+		{
+			name: "move-peer", about: "the peer's port changes, which sends all the time: until a ping is answered again", sides: sides, against: wireguardGo,
+			measure: (*world).movePeer, gates: gates,
+		},
+	}
+}
