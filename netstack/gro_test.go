@@ -112,7 +112,7 @@ func TestStreamsSurviveBadWeather(t *testing.T) {
 		go serveEcho(mustListen(t, p.far, "tcp", ":80"))
 		c := mustDial(t, p.near, "tcp", "192.0.2.1:80")
 		sent, got := sha256.New(), sha256.New()
-		const size = 1 << 20
+		const size = 256 << 10
 		go func() {
 			io.Copy(io.MultiWriter(c, sent), io.LimitReader(&counter{}, size))
 			c.(Conn).CloseWrite()

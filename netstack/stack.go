@@ -28,6 +28,11 @@ const nicID tcpip.NICID = 1
 // fill a path of 1 Gbit/s and 60 ms.
 const maxBuffer = 8 << 20
 
+// firstSendBuffer is how many bytes of a new connection wait to be sent at most.
+// gVisor lets it grow to twice the congestion window, and takes nothing back: a
+// thousand connections that are all written to have what they need, not a GiB.
+const firstSendBuffer = 256 << 10
+
 // A Config says what a Stack is: the inner side of one tunnel.
 type Config struct {
 	Addresses []netip.Prefix // the tunnel's own addresses (the program's)
@@ -204,7 +209,7 @@ func (s *Stack) tuneTCP() error {
 	congestion := tcpip.CongestionControlOption("cubic")
 	moderate := tcpip.TCPModerateReceiveBufferOption(true)
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: tcp.DefaultReceiveBufferSize, Max: maxBuffer}
-	send := tcpip.TCPSendBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: tcp.DefaultSendBufferSize, Max: maxBuffer}
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: firstSendBuffer, Max: maxBuffer}
 	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &recovery, &congestion, &moderate, &receive, &send} {
 		if err := s.net.SetTransportProtocolOption(tcp.ProtocolNumber, o); err != nil {
 			return fmt.Errorf("set TCP option %T: %s", o, err)
