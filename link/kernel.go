@@ -43,18 +43,24 @@ func sysSetOffload(fd, flags int) error {
 	return os.NewSyscallError("TUNSETOFFLOAD", unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, flags))
 }
 
+// The calls below do not wait, so Go's scheduler need not hear of them: it would
+// be told before and after each, and to idle it would mean that something
+// runs: its monitor thread is woken up, for a keepalive three wake-ups instead of
+// one. What has to wait for them, as the collector does to stop the world, waits
+// as long as one of them takes: some 50 µs for the longest.
+
 func sysRead(fd int, p []byte) (int, unix.Errno) {
-	n, _, errno := unix.Syscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 	return int(n), errno
 }
 
 func sysWritev(fd int, v []unix.Iovec) (int, unix.Errno) {
-	n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)))
+	n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)))
 	return int(n), errno
 }
 
 func sysRecvmmsg(fd int, m []mmsghdr) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(m))), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(m))), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
 	if errno == unix.ENOSYS {
 		return recvOne(fd, m)
 	}
@@ -63,7 +69,7 @@ func sysRecvmmsg(fd int, m []mmsghdr) (int, unix.Errno) {
 
 // recvOne is recvmmsg(2) of one message.
 func recvOne(fd int, m []mmsghdr) (int, unix.Errno) {
-	n, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&m[0].hdr)), unix.MSG_DONTWAIT)
+	n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&m[0].hdr)), unix.MSG_DONTWAIT)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -71,20 +77,8 @@ func recvOne(fd int, m []mmsghdr) (int, unix.Errno) {
 	return 1, 0
 }
 
-// shortSend is up to how many bytes a single message may have to be sent without
-// telling Go's scheduler, whose monitor thread would be woken up for it: a
-// keepalive in the silence is one wake-up instead of three. Longer sends give
-// others the processor as any system call does.
-const shortSend = 2048
-
 func sysSendmmsg(fd int, m []mmsghdr) (int, unix.Errno) {
-	if len(m) == 1 && m[0].hdr.Iovlen == 1 && m[0].hdr.Iov.Len <= shortSend {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(m))), 1, unix.MSG_DONTWAIT, 0, 0)
-		if errno != unix.ENOSYS {
-			return int(n), errno
-		}
-	}
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(m))), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(m))), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
 	if errno == unix.ENOSYS {
 		return sendOne(fd, m)
 	}
@@ -93,7 +87,7 @@ func sysSendmmsg(fd int, m []mmsghdr) (int, unix.Errno) {
 
 // sendOne is sendmmsg(2) of one message.
 func sendOne(fd int, m []mmsghdr) (int, unix.Errno) {
-	_, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m[0].hdr)), unix.MSG_DONTWAIT)
+	_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m[0].hdr)), unix.MSG_DONTWAIT)
 	if errno != 0 {
 		return 0, errno
 	}
