@@ -127,11 +127,13 @@ func pseudo(addrs uint64, proto uint8, length int) uint64 {
 
 // addrSum returns the sum of the two addresses of the packet, whose fixed
 // header is complete.
-func addrSum(pkt []byte) uint64 {
-	if pkt[0]>>4 == 4 {
-		return Sum(0, pkt[12:20])
-	}
-	return Sum(0, pkt[8:40])
+func addrSum(pkt []byte) uint64 { return Sum(0, addresses(pkt)) }
+
+// plainHeaderSum is the sum of an IPv4 header without options.
+func plainHeaderSum(pkt []byte) uint64 {
+	h := pkt[:ipv4HeaderLen]
+	return uint64(binary.NativeEndian.Uint32(h)) + uint64(binary.NativeEndian.Uint32(h[4:])) +
+		uint64(binary.NativeEndian.Uint32(h[8:])) + uint64(binary.NativeEndian.Uint32(h[12:])) + uint64(binary.NativeEndian.Uint32(h[16:]))
 }
 
 // setIPv4Checksum computes the checksum of an IPv4 header.

@@ -18,6 +18,7 @@
 //	virtio.go    VirtioHeader: what goes with a super-packet
 //	split.go     Splitter: a super-packet into segments
 //	merge.go     Merger: segments into super-packets, by reference
+//	flows.go     the flows of a batch, for it
 //	checksum.go  the Internet checksum, copying or not; checksum_amd64.go and .s:
 //	             with AVX2; checksum_generic.go: without
 //	header.go    addresses, ports and lengths of IP packets

@@ -45,6 +45,14 @@ func Version(pkt []byte) int {
 	return 0
 }
 
+// addresses returns both addresses of the packet, whose fixed header is complete.
+func addresses(pkt []byte) []byte {
+	if pkt[0]>>4 == 4 {
+		return pkt[12:ipv4HeaderLen]
+	}
+	return pkt[8:ipv6HeaderLen]
+}
+
 // Src returns the source address of an IP packet.
 func Src(pkt []byte) (netip.Addr, bool) {
 	switch Version(pkt) {

@@ -6,7 +6,6 @@ import (
 )
 
 const (
-	maxFlows     = 8     // open runs. A batch seldom has packets of more flows
 	maxDatagrams = 64    // UDP_MAX_SEGMENTS of kernels before 6.9
 	maxIPLen     = 65535 // what the length field of an IP header can say
 	ipv4DF       = 0x40  // "don't fragment" in byte 6
@@ -32,9 +31,7 @@ type Merger struct {
 	n     int
 	runs  [MaxPackets]run
 	next  [MaxPackets]uint8 // packet i is followed by packet next[i] of its run
-	open  int
-	flows [maxFlows]flow
-	evict int
+	flows flowTable
 }
 
 // A run is a list of packets that are to be written as one.
@@ -45,39 +42,19 @@ type run struct {
 	h           VirtioHeader
 }
 
-// A flow is an open run with what the next packet must look like.
-type flow struct {
-	segment
-	run   int
-	size  int    // payload bytes of each packet but the last
-	total int    // bytes of the merged packet so far
-	seq   uint32 // TCP: expected sequence number
-	id    uint16 // IPv4: identification of the last packet
-}
-
-// A segment is a packet that can be part of a run.
-type segment struct {
-	pkt     []byte
-	v6      bool
-	proto   uint8
-	ip      int // length of the IP header
-	hdr     int // length of all headers
-	payload int
-	closes  bool // nothing may follow it: PSH
-}
-
 // Merge looks at the packets of b and returns the number of pieces that Piece
 // then gives. Dropped packets are left out. Headers in b change; b must not
 // change otherwise until the last Piece was taken.
 func (m *Merger) Merge(b *Batch) int {
-	m.b, m.n, m.open = b, 0, 0
+	m.b, m.n = b, 0
+	m.flows.reset()
+	var s segment
 	for i := range b.Len() {
 		pkt := b.Packet(i)
 		if len(pkt) == 0 {
 			continue
 		}
-		s, ok := m.parse(pkt)
-		if !ok {
+		if !m.parse(pkt, &s) {
 			m.closeFor(pkt)
 			m.start(i)
 			continue
@@ -114,140 +91,93 @@ func (m *Merger) start(i int) int {
 
 // place adds packet i to the open run of its flow, or starts one.
 func (m *Merger) place(i int, s *segment) {
-	at := -1
-	for f := range m.open {
-		if m.flows[f].sameFlow(s) {
-			at = f
-			break
-		}
-	}
-	if at >= 0 && m.flows[at].accepts(s) {
-		f := &m.flows[at]
+	f := m.flows.find(s)
+	if f != nil && f.run != closed && f.accepts(s) {
 		r := &m.runs[f.run]
 		m.next[r.last] = uint8(i)
 		r.last = uint8(i)
 		r.count++
 		if f.add(s) || r.count == maxDatagrams && s.proto == ProtoUDP {
-			m.close(at)
+			f.run = closed
 		}
 		return
 	}
 	n := m.start(i)
 	m.runs[n].hdr = uint16(s.hdr)
 	if s.closes {
-		if at >= 0 {
-			m.close(at)
+		if f != nil {
+			f.run = closed
 		}
 		return
 	}
-	if at < 0 {
-		at = m.slot()
+	if f == nil {
+		f = m.flows.add(s)
 	}
-	f := &m.flows[at]
-	*f = flow{segment: *s, run: n, size: s.payload, total: s.hdr}
+	f.segment, f.run, f.size, f.total = *s, n, s.payload, s.hdr
 	f.add(s)
-}
-
-// slot returns a place for one more open flow, if need be that of another.
-func (m *Merger) slot() int {
-	if m.open < maxFlows {
-		m.open++
-		return m.open - 1
-	}
-	m.evict = (m.evict + 1) % maxFlows
-	return m.evict
-}
-
-// close ends an open run. Its packets stay where they are in the order.
-func (m *Merger) close(at int) {
-	m.open--
-	m.flows[at] = m.flows[m.open]
 }
 
 // closeFor ends the runs that pkt, which cannot be merged, must not be
 // overtaken by.
 func (m *Merger) closeFor(pkt []byte) {
-	if m.open == 0 {
+	if m.flows.n == 0 {
 		return
 	}
 	t, ok := Transport(pkt)
 	if !ok || t.Fragment {
-		m.open = 0 // rare, and whose it is cannot be seen: be careful
+		m.flows.reset() // rare, and whose it is cannot be seen: be careful
 		return
 	}
 	if t.Proto != ProtoTCP && t.Proto != ProtoUDP {
 		return
 	}
-	src, _ := Src(pkt)
-	dst, _ := Dst(pkt)
-	for at := m.open - 1; at >= 0; at-- {
-		f := &m.flows[at]
-		fsrc, _ := Src(f.pkt)
-		fdst, _ := Dst(f.pkt)
-		ports := f.pkt[f.ip:]
-		if f.proto == t.Proto && fsrc == src && fdst == dst &&
-			binary.BigEndian.Uint16(ports) == t.SrcPort && binary.BigEndian.Uint16(ports[2:]) == t.DstPort {
-			m.close(at)
-		}
-	}
+	m.flows.close(addresses(pkt), t.Proto, uint32(t.SrcPort)<<16|uint32(t.DstPort))
 }
 
-// parse reports whether the packet can be part of a run.
-func (m *Merger) parse(pkt []byte) (s segment, ok bool) {
+// parse reports whether the packet can be part of a run, and then fills in s.
+func (m *Merger) parse(pkt []byte, s *segment) bool {
 	switch Version(pkt) {
 	case 4:
 		// No options, no fragment, nothing behind the packet, a good header.
 		if pkt[0] != 0x45 || int(binary.BigEndian.Uint16(pkt[2:])) != len(pkt) ||
-			binary.BigEndian.Uint16(pkt[6:])&0x3fff != 0 || Fold(Sum(0, pkt[:ipv4HeaderLen])) != 0xffff {
-			return s, false
+			binary.BigEndian.Uint16(pkt[6:])&0x3fff != 0 || Fold(plainHeaderSum(pkt)) != 0xffff {
+			return false
 		}
-		s.proto, s.ip = pkt[9], ipv4HeaderLen
+		s.v6, s.proto, s.ip = false, pkt[9], ipv4HeaderLen
 	case 6:
 		if int(binary.BigEndian.Uint16(pkt[4:])) != len(pkt)-ipv6HeaderLen {
-			return s, false
+			return false
 		}
 		s.v6, s.proto, s.ip = true, pkt[6], ipv6HeaderLen
 	default:
-		return s, false
+		return false
 	}
 	s.pkt = pkt
 	rest := pkt[s.ip:]
 	switch s.proto {
 	case ProtoTCP:
 		if !m.TCP || len(rest) < tcpHeaderLen {
-			return s, false
+			return false
 		}
 		flags := rest[13]
 		s.hdr = s.ip + int(rest[12]>>4)*4
 		s.closes = flags&tcpPSH != 0
 		if flags&^(tcpPSH|tcpECE) != tcpACK || rest[18]|rest[19] != 0 || s.hdr < s.ip+tcpHeaderLen {
-			return s, false
+			return false
 		}
 	case ProtoUDP:
 		// A checksum of zero says "none" and must arrive as zero.
 		if !m.UDP || len(rest) < udpHeaderLen || rest[6]|rest[7] == 0 ||
 			int(binary.BigEndian.Uint16(rest[4:])) != len(rest) {
-			return s, false
+			return false
 		}
-		s.hdr = s.ip + udpHeaderLen
+		s.hdr, s.closes = s.ip+udpHeaderLen, false
 	default:
-		return s, false
-	}
-	s.payload = len(pkt) - s.hdr
-	return s, s.payload > 0
-}
-
-// sameFlow reports whether s has the addresses, protocol and ports of f.
-func (f *flow) sameFlow(s *segment) bool {
-	if f.v6 != s.v6 || f.proto != s.proto {
 		return false
 	}
-	from := 12
-	if f.v6 {
-		from = 8
-	}
-	to := f.ip + 4 // the ports follow the addresses
-	return bytes.Equal(f.pkt[from:to], s.pkt[from:to])
+	s.key = flowKey(addresses(pkt), s.proto, binary.BigEndian.Uint32(rest))
+	s.payload = len(pkt) - s.hdr
+	return s.payload > 0
 }
 
 // accepts reports whether s, of the same flow, is what splitting a super-packet
@@ -259,7 +189,7 @@ func (f *flow) accepts(s *segment) bool {
 	}
 	if f.v6 {
 		// Traffic class and flow label, hop limit.
-		if !bytes.Equal(a[:4], b[:4]) || a[7] != b[7] {
+		if binary.BigEndian.Uint32(a) != binary.BigEndian.Uint32(b) || a[7] != b[7] {
 			return false
 		}
 	} else if a[1] != b[1] || a[6] != b[6] || a[8] != b[8] {
@@ -274,9 +204,11 @@ func (f *flow) accepts(s *segment) bool {
 	}
 	a, b = a[f.ip:f.hdr], b[f.ip:f.hdr]
 	// Acknowledgement; header length, flags, window; options.
+	const psh = tcpPSH << 16
 	return binary.BigEndian.Uint32(b[4:]) == f.seq &&
-		bytes.Equal(a[8:13], b[8:13]) && a[13]|tcpPSH == b[13]|tcpPSH &&
-		bytes.Equal(a[14:16], b[14:16]) && bytes.Equal(a[20:], b[20:])
+		binary.BigEndian.Uint32(a[8:]) == binary.BigEndian.Uint32(b[8:]) &&
+		binary.BigEndian.Uint32(a[12:])|psh == binary.BigEndian.Uint32(b[12:])|psh &&
+		bytes.Equal(a[tcpHeaderLen:], b[tcpHeaderLen:])
 }
 
 // add takes s in and reports whether nothing may follow.

@@ -210,8 +210,50 @@ func TestSuperPacketIsNoLongerThanIPAllows(t *testing.T) {
 	}
 }
 
-// TestOrderOfEveryFlowIsKept mixes more flows than can be open at once, with
-// packets that cannot be merged, and compares each flow's packets in order.
+// However many flows share a batch, packet by packet, each has its run.
+func TestInterleavedFlowsAreMerged(t *testing.T) {
+	for _, n := range []int{1, 2, 9, 32, 64} {
+		var flows [][]template
+		for i := range n {
+			p := []template{tcp4(), tcp6(), udp4(), udp6()}[i%4]
+			p.sport = uint16(1000 + i*7)
+			flows = append(flows, following(p, MaxPackets/n, 100))
+		}
+		var pkts [][]byte
+		for k := range MaxPackets / n {
+			for i := range n {
+				pkts = append(pkts, flows[i][k].build())
+			}
+		}
+		m := &Merger{TCP: true, UDP: true}
+		got := pieces(m, batchOf(pkts...))
+		if want := slices.Repeat([]int{MaxPackets / n}, n); n > 1 && !slices.Equal(got, want) {
+			t.Errorf("%d flows: got pieces of %v packets, want %v", n, got, want)
+		}
+		b := batchOf(pkts...)
+		if allocs := testing.AllocsPerRun(5, func() { m.Merge(b) }); allocs > 0 {
+			t.Errorf("%d flows: %v allocations", n, allocs)
+		}
+	}
+}
+
+// Flows of one bucket are told apart: with as many flows as packets, some share
+// one for certain.
+func TestFlowsOfOneBucketAreNotMixedUp(t *testing.T) {
+	var pkts [][]byte
+	for i := range MaxPackets {
+		p := tcp4()
+		p.sport = uint16(i)
+		p.payload = pattern(i, 100)
+		pkts = append(pkts, p.build())
+	}
+	if got := pieces(&Merger{TCP: true}, batchOf(pkts...)); !slices.Equal(got, slices.Repeat([]int{1}, MaxPackets)) {
+		t.Errorf("got pieces of %v packets, want %d single ones", got, MaxPackets)
+	}
+}
+
+// TestOrderOfEveryFlowIsKept mixes up to as many flows as packets, with packets
+// that cannot be merged, and compares each flow's packets in order.
 func TestOrderOfEveryFlowIsKept(t *testing.T) {
 	for seed := range uint64(200) {
 		checkOrder(t, seed, 120)
@@ -226,7 +268,7 @@ func FuzzOrderOfEveryFlowIsKept(f *testing.F) {
 func checkOrder(t *testing.T, seed uint64, n int) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 1))
-	flows := make([]template, 1+r.IntN(12))
+	flows := make([]template, 1+r.IntN([]int{3, 12, MaxPackets}[seed%3]))
 	for i := range flows {
 		flows[i] = [...]template{tcp4(), tcp6(), udp4(), udp6()}[r.IntN(4)]
 		flows[i].sport = uint16(i)
@@ -291,22 +333,36 @@ func FuzzMergeNeverPanics(f *testing.F) {
 }
 
 func BenchmarkMerge(b *testing.B) {
-	for _, n := range []int{1, 45} {
-		b.Run(sizeName(n), func(b *testing.B) {
-			pkts := built(following(tcp4(), n, 1368))
+	run := func(name string, pkts [][]byte) {
+		b.Run(name, func(b *testing.B) {
 			batch := batchOf(pkts...)
-			head := bytes.Clone(pkts[0][:52])
 			m := &Merger{TCP: true, UDP: true}
 			parts := make([][]byte, 0, MaxPackets)
-			b.SetBytes(int64(n * 1368))
+			b.SetBytes(int64(len(pkts) * 1368))
 			b.ReportAllocs()
 			for b.Loop() {
-				copy(batch.Packet(0), head)
+				for i, p := range pkts { // heads of runs have changed
+					copy(batch.Packet(i), p[:52])
+				}
 				for i := range m.Merge(batch) {
 					_, parts = m.Piece(i, parts[:0])
 				}
 			}
 		})
+	}
+	for _, n := range []int{1, 45} {
+		run(sizeName(n), built(following(tcp4(), n, 1368)))
+	}
+	for _, flows := range []int{4, 30} { // packet by packet
+		var pkts [][]byte
+		for k := range 90 / flows {
+			for i := range flows {
+				p := tcp4()
+				p.sport = uint16(2000 + i)
+				pkts = append(pkts, following(p, k+1, 1368)[k].build())
+			}
+		}
+		run(sizeName(90)+" of "+sizeName(flows), pkts)
 	}
 }
 
