@@ -60,7 +60,7 @@ func countCalls(pids []int) (stop func() (float64, error), err error) {
 	go func() { ended <- cmd.Wait() }()
 	select {
 	case <-ended:
-		return nil, fmt.Errorf("perf: %s", strings.TrimSpace(out.String()))
+		return nil, complaint(out.String())
 	case <-time.After(300 * time.Millisecond): // it has attached
 	}
 	return func() (float64, error) {
@@ -77,7 +77,18 @@ func parseCalls(text string) (float64, error) {
 			return strconv.ParseFloat(f[0], 64)
 		}
 	}
-	return 0, fmt.Errorf("perf: %s", strings.TrimSpace(text))
+	return 0, complaint(text)
+}
+
+// complaint is the line of perf's words that says what is wrong.
+func complaint(text string) error {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	for other := range strings.Lines(text) {
+		if strings.HasPrefix(other, "No permission") || strings.Contains(other, "No permissions") {
+			line = other
+		}
+	}
+	return errors.New("perf: " + strings.TrimSpace(strings.TrimPrefix(line, "Error:")))
 }
 
 // movedBy returns how many bytes have crossed the border between the processes

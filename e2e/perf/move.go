@@ -24,21 +24,22 @@ func (w *world) moved(s *session, change func() error) (figures, error) {
 		done <- result{a, err}
 	}()
 	time.Sleep(time.Second)
-	at := monotonic()
+	begin := monotonic()
 	err := change()
+	end := monotonic()
 	r := <-done
 	if err := errors.Join(err, r.err); err != nil {
 		return nil, err
 	}
 	for i, heard := range r.a.At {
-		if sent := heard - int64(r.a.Micros[i]*1e3); sent >= at {
-			return figures{"ms": float64(heard-at) / 1e6}, nil
+		if sent := heard - int64(r.a.Micros[i]*1e3); sent >= end {
+			return figures{"ms": float64(heard-begin) / 1e6}, nil
 		}
 	}
 	return nil, fmt.Errorf("no traffic within %v s", moveSeconds-1)
 }
 
-const moveSeconds = 5
+const moveSeconds = 3.5
 
 // moveOwn changes the host's address.
 func (w *world) moveOwn(side string) (figures, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -21,13 +22,8 @@ func writeResult(w io.Writer, r result, markdown bool) {
 	} else {
 		writeText(w, rows)
 	}
-	for _, x := range r.Samples {
-		if x.Error != "" {
-			fmt.Fprintf(w, "%sround %d, %s: FAILED: %s\n", indent(markdown), x.Round, x.Side, x.Error)
-		}
-		if x.Skipped != "" {
-			fmt.Fprintf(w, "%sround %d, %s: not measured: %s\n", indent(markdown), x.Round, x.Side, x.Skipped)
-		}
+	for _, words := range r.troubles() {
+		fmt.Fprintf(w, "%s%s\n", indent(markdown), words)
 	}
 	if markdown && len(r.Verdicts) > 0 {
 		fmt.Fprintln(w)
@@ -39,6 +35,26 @@ func writeResult(w io.Writer, r result, markdown bool) {
 		}
 	}
 	fmt.Fprintln(w)
+}
+
+// troubles says what has failed, and what could not be measured; the same for
+// one side only once.
+func (r result) troubles() (list []string) {
+	for _, x := range r.Samples {
+		var words string
+		switch {
+		case x.Error != "":
+			words = fmt.Sprintf("round %d, %s: FAILED: %s", x.Round, x.Side, x.Error)
+		case x.Skipped != "":
+			words = fmt.Sprintf("%s: not measured: %s", x.Side, x.Skipped)
+		default:
+			continue
+		}
+		if !slices.Contains(list, words) {
+			list = append(list, words)
+		}
+	}
+	return list
 }
 
 func indent(markdown bool) string {
