@@ -60,7 +60,7 @@ func (w *world) connectOnce(side, conf string) (float64, error) {
 // connect measures connectOnce a few times.
 func (w *world) connect(side string) (figures, error) {
 	if _, err := lab.Look("bash"); err != nil {
-		return nil, skip(err)
+		return nil, cannot(err)
 	}
 	if err := w.farEnd(wireguardGo); err != nil {
 		return nil, err

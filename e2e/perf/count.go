@@ -18,7 +18,7 @@ import (
 // failure.
 type skipped struct{ error }
 
-func skip(reason error) error { return skipped{reason} }
+func cannot(reason error) error { return skipped{reason} }
 
 // counted has the load carried and counts what no noise can touch: system calls,
 // and bytes that they move. It is a measurement of its own, for counting takes
@@ -29,7 +29,7 @@ func (w *world) counted(s *session, l load) (figures, error) {
 	}
 	stop, err := countCalls(s.all)
 	if err != nil {
-		return nil, skip(err)
+		return nil, cannot(err)
 	}
 	moved := movedBy(s.all)
 	n, _, err := w.carry(s, l)

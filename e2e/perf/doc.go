@@ -4,12 +4,13 @@
 // turn the client of one wireguard-go on the other, interleaved in every round:
 // on a shared machine only ratios of one round hold.
 //
-//	go run ./e2e/perf [-case REGEXP] [-rounds 3] [-seconds 3] [-contenders adit,wireguard-go]
+//	go run ./e2e/perf [-case REGEXP] [-rounds 3] [-seconds 2] [-contenders adit,wireguard-go]
 //	                  [-json FILE] [-markdown FILE] [-idle 15s] [-own-stream] [-adit BINARY]
 //	go run ./e2e/perf -list
+//	go run ./e2e/perf -merge FILE,FILE [-markdown FILE]
 //
 // One case alone is quick: -case '^tcp-up$' -rounds 3 -seconds 2 takes half a
-// minute. It needs root, or user namespaces. The streams of TCP are iperf3's
+// minute, all of them less than 20. It needs root, or user namespaces. The streams of TCP are iperf3's
 // where that is installed, and else its own. The exit status is 1 if something
 // that must be is not: a gate fails only if every round misses it.
 //
@@ -42,5 +43,5 @@
 //	report.go    medians, ratios, spreads
 //	gate.go      what must be, and what should
 //	table.go     text and Markdown
-//	output.go    the whole report: where, when, JSON
+//	output.go    the whole report: where, when, JSON; merge.go: of several runs
 package main

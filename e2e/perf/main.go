@@ -27,6 +27,7 @@ type options struct {
 	markdown string
 	names    *regexp.Regexp // of trials
 	sides    []string       // contenders; empty: all
+	merge    []string       // JSON files: measure nothing, report those
 }
 
 // The environment of the process inside: the binary under measurement, and the
@@ -51,14 +52,15 @@ func main() {
 
 func parseOptions() (options, error) {
 	var o options
-	var name, sides string
+	var name, sides, files string
 	flag.StringVar(&name, "case", "", "only cases whose name this `regexp` matches")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each contender is measured")
-	flag.Float64Var(&o.seconds, "seconds", 3, "length of one measurement")
+	flag.Float64Var(&o.seconds, "seconds", 2, "length of one measurement")
 	flag.StringVar(&sides, "contenders", "", "only these, a `list` with commas")
 	flag.DurationVar(&o.quiet, "idle", 15*time.Second, "how long an idle tunnel is watched")
 	flag.BoolVar(&o.list, "list", false, "print the cases and end")
 	flag.StringVar(&o.json, "json", "", "write everything to this `file` too")
+	flag.StringVar(&files, "merge", "", "measure nothing, report what these JSON `files` hold, a list with commas")
 	flag.StringVar(&o.markdown, "markdown", "", "write the report to this `file` too")
 	flag.StringVar(&o.adit, "adit", os.Getenv(aditVar), "the adit `binary` to measure (default $"+aditVar+", else build it)")
 	flag.BoolVar(&o.own, "own-stream", false, "use the built-in stream even if iperf3 is there")
@@ -69,6 +71,9 @@ func parseOptions() (options, error) {
 	if sides != "" {
 		o.sides = strings.Split(sides, ",")
 	}
+	if files != "" {
+		o.merge = strings.Split(files, ",")
+	}
 	var err error
 	o.names, err = regexp.Compile(name)
 	return o, err
@@ -76,6 +81,9 @@ func parseOptions() (options, error) {
 
 // start enters the lab if need be, and measures there.
 func start(o options) error {
+	if o.merge != nil {
+		return mergeMain(o)
+	}
 	chosen := choose(trials(), o.names, o.sides)
 	if len(chosen) == 0 {
 		return errors.New("no such case: see -list")
