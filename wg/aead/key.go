@@ -62,5 +62,5 @@ func (k *Key) Open(b *Batch) {
 // worthwhile reports whether b keeps enough lanes busy for the kernels to be
 // faster than the library.
 func worthwhile(b *Batch) bool {
-	return useVector && (b.n >= 4 || b.n >= 2 && len(b.m[1].text) >= 512 || testOnlyAlways && b.n > 0)
+	return useVector && (b.n >= 2 || b.n == 1 && (len(b.m[0].text) >= 1024 || testOnlyAlways))
 }

@@ -25,7 +25,7 @@ type factor struct {
 // poly is Poly1305 of eight messages. The assembly knows its layout.
 type poly struct {
 	h      limbs
-	r      [4]factor         // r, r^2, r^3, r^4
+	r      [7]factor         // r, r^2, r^3, r^4, r^8, r^16, r^32
 	rest   [nMessages]uint64 // bytes behind the last whole chunk of 64
 	length [nMessages]uint64 // of the text in bytes
 }
@@ -73,16 +73,69 @@ func (s *scratch) tags(order []uint8, m []message) {
 	v := s.vectors()
 	for first := 0; first < len(order); first += nMessages {
 		now := order[first:min(first+nMessages, len(order))]
+		if len(now) <= fewMessages && len(m[now[0]].text) >= manyChunks*blockLen {
+			for l, i := range now {
+				for lane := range nMessages {
+					v.poly.setKey(lane, v.key(first+l, 0), v.key(first+l, 2))
+				}
+				s.absorbOne(m[i].text)
+				s.setTag(first+l, 0)
+			}
+			continue
+		}
 		for l := range now {
 			v.poly.setKey(l, v.key(first+l, 0), v.key(first+l, 2))
 		}
 		s.absorb(now, m)
 		for l := range now {
-			lo, hi := v.poly.sum(l, v.key(first+l, 4), v.key(first+l, 6))
-			binary.LittleEndian.PutUint64(s.tag[first+l][:], lo)
-			binary.LittleEndian.PutUint64(s.tag[first+l][8:], hi)
+			s.setTag(first+l, l)
 		}
 	}
+}
+
+// Up to fewMessages, of which the longest has manyChunks chunks, have all lanes
+// for each in turn: that takes longer to begin and to end.
+const (
+	fewMessages = 2
+	manyChunks  = 8
+)
+
+// setTag sets the tag of message i, which is in that lane of Poly1305.
+func (s *scratch) setTag(i, lane int) {
+	v := s.vectors()
+	lo, hi := v.poly.sum(lane, v.key(i, 4), v.key(i, 6))
+	binary.LittleEndian.PutUint64(s.tag[i][:], lo)
+	binary.LittleEndian.PutUint64(s.tag[i][8:], hi)
+}
+
+// absorbOne takes a text into Poly1305, of which all lanes have the same key.
+// Chunks go to the lanes in turn, so that the last one is in the last lane: h is
+// multiplied with r^32 from stripe to stripe, and in the end lanes are joined.
+func (s *scratch) absorbOne(text []byte) {
+	p, at := &s.vectors().poly, (*[nMessages]unsafe.Pointer)(s.at[:])
+	begin := unsafe.Pointer(unsafe.SliceData(text))
+	chunks := len(text) / blockLen
+	p.h = limbs{}
+	polyPowers(p)
+	if chunks > 0 {
+		polySquares(p)
+		stripes := (chunks + nMessages - 1) / nMessages
+		skip := stripes*nMessages - chunks // lanes of the first stripe
+		for l := range at {
+			at[l] = unsafe.Add(begin, max(0, l-skip)*blockLen)
+		}
+		then := begin
+		if stripes > 1 {
+			then = unsafe.Add(begin, (nMessages-skip)*blockLen)
+		}
+		polyStripe(p, at, 0xff<<skip&0xff, then, uint64(stripes-1))
+	}
+	for l := range at {
+		at[l] = unsafe.Add(begin, chunks*blockLen)
+		p.rest[l], p.length[l] = 0, 0
+	}
+	p.rest[0], p.length[0] = uint64(len(text)%blockLen), uint64(len(text))
+	polyTail(p, at)
 }
 
 // key returns words w and w+1 of the key of message l.
@@ -96,20 +149,40 @@ func (v *vectors) key(l, w int) uint64 {
 // again: what comes out of that is not used.
 func (s *scratch) absorb(now []uint8, m []message) {
 	p, at := &s.vectors().poly, (*[nMessages]unsafe.Pointer)(s.at[:])
-	p.h = limbs{}
-	longest := m[now[0]].text
+	longest := unsafe.Pointer(unsafe.SliceData(m[now[0]].text))
 	for l := range at {
-		at[l] = unsafe.Pointer(unsafe.SliceData(longest))
-		p.rest[l], p.length[l] = 0, 0
+		at[l] = longest
 		if l < len(now) {
 			at[l] = unsafe.Pointer(unsafe.SliceData(m[now[l]].text))
+		} else {
+			p.rest[l] = 0
 		}
 	}
-	if len(longest) >= blockLen {
+	p.h = limbs{}
+	most, least := len(m[now[0]].text)/blockLen, len(m[now[len(now)-1]].text)/blockLen
+	if most > 0 {
 		polyPowers(p)
 	}
-	ended, done := p.h, 0
-	for live := len(now); live > 0; live-- {
+	if least > 0 {
+		polyChunks(p, at, 0, uint64(least))
+	}
+	if most > least {
+		s.absorbLonger(now, m, least)
+	}
+	for l, i := range now {
+		text := m[i].text
+		n := len(text) % blockLen
+		at[l] = unsafe.Pointer(unsafe.SliceData(text[len(text)-n:]))
+		p.rest[l], p.length[l] = uint64(n), uint64(len(text))
+	}
+	polyTail(p, at)
+}
+
+// absorbLonger goes on with those texts that have more chunks than the least.
+func (s *scratch) absorbLonger(now []uint8, m []message, least int) {
+	p, at := &s.vectors().poly, (*[nMessages]unsafe.Pointer)(s.at[:])
+	ended := p.h
+	for live, done := len(now), least; live > 0; live-- {
 		l := live - 1
 		if n := len(m[now[l]].text) / blockLen; n > done {
 			polyChunks(p, at, uint64(done*blockLen), uint64(n-done))
@@ -118,14 +191,7 @@ func (s *scratch) absorb(now []uint8, m []message) {
 		for k := range ended {
 			ended[k][l] = p.h[k][l]
 		}
-		at[l] = unsafe.Pointer(unsafe.SliceData(longest))
+		at[l] = at[0]
 	}
 	p.h = ended
-	for l, i := range now {
-		text := m[i].text
-		n := len(text) % blockLen
-		at[l] = unsafe.Pointer(unsafe.SliceData(text[len(text)-n:]))
-		p.rest[l], p.length[l] = uint64(n), uint64(len(text))
-	}
-	polyTail(p, at)
 }

@@ -15,8 +15,11 @@
 #define R2     512
 #define R3     832
 #define R4     1152
-#define REST   1472
-#define LENGTH 1536
+#define P8     1472
+#define P16    1792
+#define P32    2112
+#define REST   2432
+#define LENGTH 2496
 
 DATA limb<>+0(SB)/8, $0xfffffffffff  // 44 bits
 DATA limb<>+8(SB)/8, $0x3ffffffffff  // 42 bits
@@ -143,6 +146,133 @@ TEXT ·polyPowers(SB), NOSPLIT, $0-8
 	ZERO
 	RET
 
+// SQUARE makes r^2n of r^n.
+#define SQUARE(from, to) \
+	FACTOR(from); \
+	VMOVDQA64 Z11, Z8; \
+	VMOVDQA64 Z12, Z9; \
+	VMOVDQA64 Z13, Z10; \
+	POWER(to)
+
+// func polySquares(p *poly)
+TEXT ·polySquares(SB), NOSPLIT, $0-8
+	MOVQ p+0(FP), AX
+	VPBROADCASTQ limb<>+0(SB), Z31
+	SQUARE(R4, P8)
+	SQUARE(P8, P16)
+	SQUARE(P16, P32)
+	ZERO
+	RET
+
+// FOUR multiplies the four blocks of each lane, words in Z8..Z15, with r^4, r^3,
+// r^2 and r; the first only after something was added, maybe, to its limbs.
+#define FIRST MUL(Z22, Z23, Z24, Z25, Z26, Z27)
+#define FOUR \
+	TRANSPOSE; \
+	CLEAR(Z16, Z17, Z18, Z19, Z20, Z21); \
+	CLEAR(Z22, Z23, Z24, Z25, Z26, Z27); \
+	SPLIT(Z6, Z7); \
+	FACTOR(R1); \
+	MUL(Z16, Z17, Z18, Z19, Z20, Z21); \
+	SPLIT(Z4, Z5); \
+	FACTOR(R2); \
+	MUL(Z22, Z23, Z24, Z25, Z26, Z27); \
+	SPLIT(Z2, Z3); \
+	FACTOR(R3); \
+	MUL(Z16, Z17, Z18, Z19, Z20, Z21); \
+	SPLIT(Z0, Z1); \
+	FACTOR(R4)
+
+// ADDUP makes limbs of both sets of sums.
+#define ADDUP \
+	SUM(Z22, Z16); SUM(Z23, Z17); SUM(Z24, Z18); \
+	SUM(Z25, Z19); SUM(Z26, Z20); SUM(Z27, Z21); \
+	CARRY(Z28, Z29, Z30)
+
+// TIMES multiplies h with a power of r, into Z16..Z21.
+#define TIMES(power) \
+	VMOVDQA64 Z28, Z8; \
+	VMOVDQA64 Z29, Z9; \
+	VMOVDQA64 Z30, Z10; \
+	FACTOR(power); \
+	MUL(Z16, Z17, Z18, Z19, Z20, Z21)
+
+// func polyStripe(p *poly, at *[8]unsafe.Pointer, first uint64, then unsafe.Pointer, n uint64)
+TEXT ·polyStripe(SB), NOSPLIT, $0-40
+	MOVQ p+0(FP), AX
+	MOVQ at+8(FP), BX
+	MOVQ first+16(FP), CX
+	KMOVB CX, K1
+	POINTERS
+	MOVQ then+24(FP), BX
+	MOVQ n+32(FP), CX
+	VPBROADCASTQ limb<>+0(SB), Z31
+	VMOVDQU64 (R8), Z8
+	VMOVDQU64 (R9), Z9
+	VMOVDQU64 (R10), Z10
+	VMOVDQU64 (R11), Z11
+	VMOVDQU64 (R12), Z12
+	VMOVDQU64 (R13), Z13
+	VMOVDQU64 (SI), Z14
+	VMOVDQU64 (DI), Z15
+	FOUR
+	FIRST
+	ADDUP
+	VMOVDQA64.Z Z28, K1, Z28
+	VMOVDQA64.Z Z29, K1, Z29
+	VMOVDQA64.Z Z30, K1, Z30
+	TESTQ CX, CX
+	JZ    fold
+
+stripe:
+	VMOVDQU64 (BX), Z8
+	VMOVDQU64 64(BX), Z9
+	VMOVDQU64 128(BX), Z10
+	VMOVDQU64 192(BX), Z11
+	VMOVDQU64 256(BX), Z12
+	VMOVDQU64 320(BX), Z13
+	VMOVDQU64 384(BX), Z14
+	VMOVDQU64 448(BX), Z15
+	FOUR
+	FIRST
+	TIMES(P32)
+	ADDUP
+	ADDQ $512, BX
+	DECQ CX
+	JNZ  stripe
+
+fold: // the lanes are powers of r^4 apart
+	CLEAR(Z16, Z17, Z18, Z19, Z20, Z21)
+	VSHUFI64X2 $0x4e, Z28, Z28, Z0
+	VSHUFI64X2 $0x4e, Z29, Z29, Z1
+	VSHUFI64X2 $0x4e, Z30, Z30, Z2
+	TIMES(P16)
+	CARRY(Z28, Z29, Z30)
+	SUM(Z0, Z28)
+	SUM(Z1, Z29)
+	SUM(Z2, Z30)
+	CLEAR(Z16, Z17, Z18, Z19, Z20, Z21)
+	VSHUFI64X2 $0xb1, Z28, Z28, Z0
+	VSHUFI64X2 $0xb1, Z29, Z29, Z1
+	VSHUFI64X2 $0xb1, Z30, Z30, Z2
+	TIMES(P8)
+	CARRY(Z28, Z29, Z30)
+	SUM(Z0, Z28)
+	SUM(Z1, Z29)
+	SUM(Z2, Z30)
+	CLEAR(Z16, Z17, Z18, Z19, Z20, Z21)
+	VPSHUFD $0x4e, Z28, Z0
+	VPSHUFD $0x4e, Z29, Z1
+	VPSHUFD $0x4e, Z30, Z2
+	TIMES(R4)
+	CARRY(Z28, Z29, Z30)
+	SUM(Z0, Z28)
+	SUM(Z1, Z29)
+	SUM(Z2, Z30)
+	STOREH
+	ZERO
+	RET
+
 // func polyChunks(p *poly, at *[8]unsafe.Pointer, from, n uint64)
 TEXT ·polyChunks(SB), NOSPLIT, $0-32
 	MOVQ p+0(FP), AX
@@ -162,31 +292,12 @@ chunk:
 	VMOVDQU64 (R13)(DX*1), Z13
 	VMOVDQU64 (SI)(DX*1), Z14
 	VMOVDQU64 (DI)(DX*1), Z15
-	TRANSPOSE
-	CLEAR(Z16, Z17, Z18, Z19, Z20, Z21)
-	CLEAR(Z22, Z23, Z24, Z25, Z26, Z27)
-	SPLIT(Z6, Z7)
-	FACTOR(R1)
-	MUL(Z16, Z17, Z18, Z19, Z20, Z21)
-	SPLIT(Z4, Z5)
-	FACTOR(R2)
-	MUL(Z22, Z23, Z24, Z25, Z26, Z27)
-	SPLIT(Z2, Z3)
-	FACTOR(R3)
-	MUL(Z16, Z17, Z18, Z19, Z20, Z21)
-	SPLIT(Z0, Z1)
+	FOUR
 	SUM(Z28, Z8)
 	SUM(Z29, Z9)
 	SUM(Z30, Z10)
-	FACTOR(R4)
-	MUL(Z22, Z23, Z24, Z25, Z26, Z27)
-	SUM(Z22, Z16)
-	SUM(Z23, Z17)
-	SUM(Z24, Z18)
-	SUM(Z25, Z19)
-	SUM(Z26, Z20)
-	SUM(Z27, Z21)
-	CARRY(Z28, Z29, Z30)
+	FIRST
+	ADDUP
 	ADDQ $64, DX
 	DECQ CX
 	JNZ  chunk

@@ -27,10 +27,27 @@ func chachaXOR(key *[keyLen]byte, l *lanes, at *[nLanes]unsafe.Pointer, whole, s
 //go:noescape
 func chachaKeys(key *[keyLen]byte, l *lanes, out *[8][nLanes]uint32)
 
+// chachaStream writes each lane's block.
+//
+//go:noescape
+func chachaStream(key *[keyLen]byte, l *lanes, out *[nLanes][blockLen]byte)
+
 // polyPowers makes r^2, r^3 and r^4 of r.
 //
 //go:noescape
 func polyPowers(p *poly)
+
+// polySquares makes r^8, r^16 and r^32, after polyPowers.
+//
+//go:noescape
+func polySquares(p *poly)
+
+// polyStripe takes chunks of 64 bytes of one message, one in each lane, into
+// the h of lane 0: first those that at points to, in lanes of the mask first
+// alone, then n times the next eight.
+//
+//go:noescape
+func polyStripe(p *poly, at *[nMessages]unsafe.Pointer, first uint64, then unsafe.Pointer, n uint64)
 
 // polyChunks takes n chunks of 64 bytes of every message, those from from on.
 //
@@ -44,9 +61,10 @@ func polyTail(p *poly, at *[nMessages]unsafe.Pointer)
 
 // vectors is the memory of the kernels.
 type vectors struct {
-	lanes lanes
-	poly  poly
-	keys  [8][nLanes]uint32 // word → message
+	lanes  lanes
+	poly   poly
+	keys   [8][nLanes]uint32 // word → message
+	stream [nLanes][blockLen]byte
 }
 
 // A scratch is what a Batch needs for the kernels.
@@ -67,7 +85,9 @@ func (s *scratch) vectors() *vectors {
 
 // wipe forgets what s was used for.
 func (s *scratch) wipe() {
-	clear(s.room[:])
+	v := s.vectors()
+	v.poly = poly{}
+	clear(v.keys[:])
 	clear(s.tag[:])
 	clear(s.at[:])
 }
@@ -79,8 +99,11 @@ func (k *Key) sealByVector(b *Batch) {
 	sortByLength(order, m)
 	for len(order) > 0 {
 		now := order[:min(nLanes, len(order))]
-		s.makeKeys(&k.bytes, now, m)
-		s.crypt(&k.bytes, now, m)
+		if s.makeKeys(&k.bytes, now, m) {
+			s.cryptStreamed(now, m)
+		} else {
+			s.crypt(&k.bytes, now, m)
+		}
 		s.tags(now, m)
 		for l, i := range now {
 			text := m[i].text
@@ -98,13 +121,17 @@ func (k *Key) openByVector(b *Batch) {
 	sortByLength(order, m)
 	for len(order) > 0 {
 		now := order[:min(nLanes, len(order))]
-		s.makeKeys(&k.bytes, now, m)
+		streamed := s.makeKeys(&k.bytes, now, m)
 		s.tags(now, m)
 		for l, i := range now {
 			text := m[i].text
 			m[i].ok = subtle.ConstantTimeCompare(text[len(text):len(text)+TagLen], s.tag[l][:]) == 1
 		}
-		s.crypt(&k.bytes, now, m)
+		if streamed {
+			s.cryptStreamed(now, m)
+		} else {
+			s.crypt(&k.bytes, now, m)
+		}
 		order = order[len(now):]
 	}
 	for i := range m {
