@@ -53,19 +53,14 @@ func (x *exit) serveTCP(r *netstack.TCPRequest) {
 	join(near, far)
 }
 
-// buffers are of the size that a copy moves at once.
-var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
-
 // join carries bytes both ways until both have ended. The end of one way is
 // passed on as such; a reset, or whatever else breaks one, breaks both.
 func join(near, far net.Conn) {
 	var wg sync.WaitGroup
 	pass := func(dst, src net.Conn) {
-		buf := buffers.Get().(*[64 << 10]byte)
-		defer buffers.Put(buf)
-		// Without ReadFrom and WriteTo, which would take buffers of their own.
-		_, err := io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, buf[:])
-		if err != nil {
+		// One of the two is netstack.Conn, which takes a buffer while it has
+		// something to put there.
+		if _, err := io.Copy(dst, src); err != nil {
 			reset(dst)
 			reset(src)
 			return

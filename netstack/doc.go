@@ -33,7 +33,8 @@
 //	errno.go      gVisor's errors as the errno that a kernel would give
 //	dialer.go     Dialer: DialContext, ListenPacket, Listen
 //	endpoint.go   what sockets have in common; conn.go: streams;
-//	              packetconn.go: datagrams; deadline.go; address.go
+//	              packetconn.go: datagrams; deadline.go; address.go;
+//	              copy.go: io.Copy
 //	resolve.go    names through the tunnel; dnsquery.go: one exchange
 //	servedns.go   a forwarder of raw DNS messages
 //	resolvconf.go the host's nameservers
