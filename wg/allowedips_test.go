@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+
+	"adit/wg/wgtest"
 )
 
 // slowIPs is the reference: a list, searched from end to end.
@@ -107,5 +109,29 @@ func BenchmarkAllowedIPs(b *testing.B) {
 	a := makeAddress(netip.MustParseAddr("10.77.5.9"))
 	for b.Loop() {
 		lookupTrie(r.v4, a)
+	}
+}
+
+// §2: what one packet of a run may, the next may not for that. The addresses of
+// the two families have the same bits.
+func TestEachSourceOfARunIsJudgedByItself(t *testing.T) {
+	mine, other := &peer{}, &peer{}
+	var r allowedIPs
+	r.insert(netip.MustParsePrefix("10.0.0.1/32"), mine)
+	r.insert(netip.MustParsePrefix("10.0.0.2/32"), other)
+	r.insert(netip.MustParsePrefix("a00:2::/64"), mine)
+	in := run{peer: mine}
+	for _, c := range []struct {
+		from string
+		want bool
+	}{
+		{"10.0.0.2", false}, {"10.0.0.1", true}, {"10.0.0.1", true}, {"10.0.0.2", false}, {"10.0.0.3", false},
+		{"10.0.0.1", true}, {"a00:1::", false}, {"a00:2::", true}, {"a00:2::", true}, {"10.0.0.2", false}, {"a00:2::1", true},
+	} {
+		from := netip.MustParseAddr(c.from)
+		pkt := wgtest.UDP(netip.AddrPortFrom(from, 1), netip.AddrPortFrom(from, 2), 60, nil)
+		if got := in.speaksFor(&r, pkt); got != c.want {
+			t.Errorf("%s: got %v, want %v", c.from, got, c.want)
+		}
 	}
 }

@@ -83,7 +83,7 @@ func FuzzInnerPackets(f *testing.F) {
 			return
 		}
 		decapsulateECN(pkt[:n], ecn&3)
-		source(&allowedIPs{}, pkt[:n])
+		new(run).speaksFor(&allowedIPs{}, pkt[:n])
 		r := newRejects()
 		r.add(pkt[:n])
 	})

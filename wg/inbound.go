@@ -16,6 +16,11 @@ type run struct {
 	bytes   uint64 // of what was taken
 	data    bool   // there was a packet, not only keepalives
 	any     bool   // there was an authentic message
+
+	// The last source that the peer was found to speak for: it is seldom
+	// another than that of the packet before.
+	source  address
+	version byte // of it; 0: none yet
 }
 
 // An inbox is the data messages of a run, until they are opened together.
@@ -117,7 +122,7 @@ func (c *core) takeData(r *run, routes *allowedIPs, b *packet.Batch, i int, coun
 		c.drops.malformed.Add(1)
 		return false
 	}
-	if source(routes, pkt) != r.peer { // §2: a peer may only speak for its own
+	if !r.speaksFor(routes, pkt) { // §2: a peer may only speak for its own
 		c.drops.sourceDenied.Add(1)
 		return false
 	}
@@ -146,12 +151,23 @@ func innerLength(pkt []byte) int {
 	return 0
 }
 
-// source returns the peer that may send packets from pkt's source.
-func source(routes *allowedIPs, pkt []byte) *peer {
-	if pkt[0]>>4 == 4 {
-		return lookupTrie(routes.v4, address4(pkt[12:16]))
+// speaksFor reports whether packets from pkt's source may come from the peer.
+func (r *run) speaksFor(routes *allowedIPs, pkt []byte) bool {
+	var from address
+	version, root := pkt[0]>>4, routes.v4
+	if version == 4 {
+		from = address4(pkt[12:16])
+	} else {
+		from, root = address6(pkt[8:24]), routes.v6
 	}
-	return lookupTrie(routes.v6, address6(pkt[8:24]))
+	if version == r.version && from == r.source {
+		return true
+	}
+	if lookupTrie(root, from) != r.peer {
+		return false
+	}
+	r.source, r.version = from, version
+	return true
 }
 
 // endRun opens what came in one after the other and tells the peer of it.
