@@ -2,6 +2,7 @@ package link
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"net"
 	"net/netip"
 	"strconv"
@@ -180,21 +181,77 @@ func (d *departure) segment(size int) {
 	binary.NativeEndian.PutUint16(d.put(unix.SOL_UDP, unix.UDP_SEGMENT, 2), uint16(size))
 }
 
+const (
+	minWays, maxWays = 64, 8192 // of arrivals: 4 KiB and half a MiB
+	waysInRow        = 4
+)
+
 // arrivals remembers the Path of each way that datagrams came lately, so that
-// the same way gives the same pointer and nothing is allocated. A place is
-// found by a few bits of the address: two ways that share one take turns.
-type arrivals [64]struct {
+// the same way gives the same pointer and nothing is allocated. A few bits say
+// in which row of places a way may be; where too many share one they take
+// turns. The zero arrivals is empty; it grows with the number of ways, so that
+// a thousand peers at once do not take turns all the time.
+type arrivals struct {
+	rows   [][waysInRow]way
+	turns  int // times that one way took another one's place, since it grew
+	victim uint8
+}
+
+// A way is how a datagram came, and the Path made of it.
+type way struct {
 	from arrival
 	path *packet.Path
 }
 
 func (t *arrivals) path(a *arrival) *packet.Path {
-	h := a.from.Port ^ a.from.Port>>8 ^ uint16(a.from.Addr[15]) ^ uint16(a.from.Flowinfo)
-	e := &t[h%uint16(len(t))]
-	if e.path == nil || e.from != *a {
-		e.from, e.path = *a, a.path()
+	if t.rows == nil {
+		t.rows = make([][waysInRow]way, minWays/waysInRow)
 	}
-	return e.path
+	row := t.row(a)
+	for i := range row {
+		if row[i].path != nil && row[i].from == *a {
+			return row[i].path
+		}
+	}
+	w := way{*a, a.path()}
+	t.put(w)
+	return w.path
+}
+
+// row returns the places where a may be.
+func (t *arrivals) row(a *arrival) *[waysInRow]way {
+	h := binary.NativeEndian.Uint64(a.from.Addr[:]) ^ uint64(a.from.Port)<<32 ^ uint64(a.from.Flowinfo)
+	for _, x := range [...]uint64{0, binary.NativeEndian.Uint64(a.from.Addr[8:])} {
+		hi, lo := bits.Mul64(h^x^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93) // every bit changes all others
+		h = hi ^ lo
+	}
+	return &t.rows[h%uint64(len(t.rows))]
+}
+
+// put keeps w, if need be in place of another.
+func (t *arrivals) put(w way) {
+	row := t.row(&w.from)
+	for i := range row {
+		if row[i].path == nil {
+			row[i] = w
+			return
+		}
+	}
+	if t.turns++; t.turns > len(t.rows)/4 && len(t.rows) < maxWays/waysInRow {
+		old := t.rows
+		t.rows, t.turns = make([][waysInRow]way, 2*len(old)), 0
+		for i := range old {
+			for _, o := range old[i] {
+				if o.path != nil {
+					t.put(o) // half of a row's go to each of two
+				}
+			}
+		}
+		t.put(w)
+		return
+	}
+	t.victim++
+	row[t.victim%waysInRow] = w
 }
 
 // zone returns the name of an interface, or its number where it has none.

@@ -307,3 +307,47 @@ func BenchmarkUDPGSO(b *testing.B) {
 		})
 	}
 }
+
+// A gateway's peers all send at once: each has its Path, which is made once.
+func TestWaysOfAThousandPeersAreRemembered(t *testing.T) {
+	const peers = 1000
+	var known arrivals
+	all := make([]arrival, peers)
+	for i := range all {
+		all[i].from = sockaddr{Family: unix.AF_INET6, Port: htons(uint16(1000 + i%7)), Addr: [16]byte{10: 0xff, 11: 0xff, 12: 192, 13: 0, 14: byte(i >> 8), 15: byte(i)}}
+	}
+	round := func() {
+		for i := range all {
+			want := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), uint16(1000+i%7))
+			p := known.path(&all[i])
+			if p.Remote != want {
+				t.Fatalf("got %v, want %v", p.Remote, want)
+			}
+			if p != known.path(&all[i]) {
+				t.Fatalf("%v has two Paths", want)
+			}
+		}
+	}
+	for range 20 {
+		round()
+	}
+	if n := testing.AllocsPerRun(10, round); n > peers/50 {
+		t.Errorf("a datagram of each of %d peers: %v allocations, want %d at most", peers, n, peers/50)
+	}
+	if n := len(known.rows) * waysInRow; n > maxWays {
+		t.Errorf("%d places, want %d at most", n, maxWays)
+	}
+}
+
+// Whoever sends from everywhere cannot make the memory of ways grow for ever.
+func TestWaysAreForgotten(t *testing.T) {
+	var known arrivals
+	var a arrival
+	for i := range 200000 {
+		a.from = sockaddr{Family: unix.AF_INET6, Addr: [16]byte{0x20, 1, 12: byte(i >> 24), 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)}}
+		known.path(&a)
+	}
+	if n := len(known.rows) * waysInRow; n != maxWays {
+		t.Errorf("got %d places, want %d", n, maxWays)
+	}
+}
