@@ -10,20 +10,23 @@ import (
 
 // Dropping what can be written to, or has no file, would lose it.
 func TestOnlyWhatCanBeReadAgainIsGivenBack(t *testing.T) {
-	const maps = `00400000-00b1d000 r-xp 00000000 fe:00 1234                               /usr/bin/adit
-00b1d000-01330000 r--p 0071d000 fe:00 1234                               /usr/bin/adit
-01330000-01394000 rw-p 00f30000 fe:00 1234                               /usr/bin/adit
-01394000-033d8000 rw-p 00000000 00:00 0
-326fe9000000-326fe9800000 rw-p 00000000 00:00 0                          [anon: Go: heap]
-7f0000000000-7f0000001000 r--s 00000000 fe:00 99                         /shared
-7f0000002000-7f0000003000 r-xs 00000000 fe:00 99                         /shared
-7f0000004000-7f0000005000 ---p 00000000 fe:00 99                         /guard
-7f4479420000-7f4479422000 r-xp 00000000 00:00 0                          [vdso]
-7f4479430000-7f4479440000 r--p 00000000 00:00 0
-nonsense
-`
+	smaps := ""
+	for _, m := range []struct{ line, anonymous string }{
+		{"00400000-00b1d000 r-xp 00000000 fe:00 1234   /usr/bin/adit", "0"},
+		{"00b1d000-01330000 r--p 0071d000 fe:00 1234   /usr/bin/adit", "0"},
+		{"01330000-01394000 rw-p 00f30000 fe:00 1234   /usr/bin/adit", "0"},
+		{"01394000-033d8000 rw-p 00000000 00:00 0", "12"},
+		{"7f0000000000-7f0000001000 r--s 00000000 fe:00 99   /shared", "0"},
+		{"7f0000002000-7f0000003000 r-xs 00000000 fe:00 99   /shared", "0"},
+		{"7f0000004000-7f0000005000 ---p 00000000 fe:00 99   /guard", "0"},
+		{"7f0000006000-7f0000007000 r--p 00000000 fe:00 98   /lib/relocated.so", "4"},
+		{"7f4479420000-7f4479422000 r-xp 00000000 00:00 0   [vdso]", "0"},
+		{"7f4479430000-7f4479440000 r--p 00000000 00:00 0", "0"},
+	} {
+		smaps += m.line + "\nSize: 4 kB\nRss: 4 kB\nAnonymous: " + m.anonymous + " kB\nVmFlags: rd ex mr mw me\n"
+	}
 	want := []addressRange{{0x400000, 0xb1d000}, {0xb1d000, 0x1330000}}
-	if got := codeRanges(maps); !slices.Equal(got, want) {
+	if got := codeRanges(smaps + "nonsense\n"); !slices.Equal(got, want) {
 		t.Errorf("got %x, want %x", got, want)
 	}
 }
@@ -40,7 +43,7 @@ func TestGivingBackFreesMostOfTheExecutable(t *testing.T) {
 // touchAll reads every page of the executable's code.
 func touchAll(t *testing.T) {
 	t.Helper()
-	maps, err := os.ReadFile("/proc/self/maps")
+	smaps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		t.Skipf("no /proc: %v", err)
 	}
@@ -50,7 +53,7 @@ func touchAll(t *testing.T) {
 	}
 	defer mem.Close()
 	page := make([]byte, 1)
-	for _, r := range codeRanges(string(maps)) {
+	for _, r := range codeRanges(string(smaps)) {
 		for at := r.start; at < r.end; at += uintptr(os.Getpagesize()) {
 			if _, err := mem.ReadAt(page, int64(at)); err != nil {
 				t.Fatal(err)

@@ -119,13 +119,11 @@ func (k *keeper) run(engine process) {
 		{Fd: int32(k.changes), Events: unix.POLLIN}, {Fd: int32(engine.fd), Events: unix.POLLIN},
 		{Fd: int32(mounts), Events: unix.POLLPRI},
 	}
-	for first := true; !engine.isGone() && poll[1].Revents == 0; first = false {
+	time.AfterFunc(giveBackAfter, giveBack)
+	for !engine.isGone() && poll[1].Revents == 0 {
 		// Watch first, then look: what comes in between is seen twice.
 		k.watch()
 		err := k.renew()
-		if first {
-			giveBack() // what comes next may be hours away
-		}
 		pause := -1
 		if k.blind || err != nil || engine.fd < 0 {
 			pause = blindPause
