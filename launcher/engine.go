@@ -207,7 +207,7 @@ func (e *engine) run() error {
 		return err
 	}
 	e.report(report{Event: eventStarted, PID: pid})
-	giveBack()
+	time.AfterFunc(giveBackAfter, giveBack)
 	running, ended := context.WithCancel(context.Background())
 	go e.mindFailure(running, t)
 	go e.mindKeeper(running)
@@ -216,7 +216,9 @@ func (e *engine) run() error {
 	e.child.waitEnd()
 	e.child.endKeeper()
 	t.warnOfCaptures()
-	e.nameLeftovers()
+	if !e.nameLeftovers() {
+		t.leaveDevice()
+	}
 	e.report(end)
 	return nil
 }
@@ -307,12 +309,12 @@ func (e *engine) leaveTerminal() {
 	closeInherited(-1)
 }
 
-// nameLeftovers says which processes of the command are still there: with the
-// engine their network ends.
-func (e *engine) nameLeftovers() {
+// nameLeftovers says which processes of the command are still there, if any: with
+// the engine their network ends.
+func (e *engine) nameLeftovers() bool {
 	pids := strangers()
 	if len(pids) == 0 {
-		return
+		return false
 	}
 	text := warnLeftovers
 	for _, pid := range pids {
@@ -321,4 +323,5 @@ func (e *engine) nameLeftovers() {
 		}
 	}
 	e.warn(text)
+	return true
 }

@@ -25,6 +25,7 @@ type tunnel struct {
 	start    time.Time
 	timeout  time.Duration
 	captures []*link.PcapWriter // of --pcap
+	tun      *link.TUN          // the command's device, if it is one
 	closers  closers
 }
 
@@ -81,6 +82,7 @@ func (t *tunnel) openCarrier(ctx context.Context, cfg *config.Config, under *und
 	if err != nil {
 		return nil, doing("open the device", err)
 	}
+	t.tun, _ = device.(*link.TUN)
 	if device, err = t.capture(device); err != nil {
 		return nil, err
 	}
@@ -305,6 +307,14 @@ func endpointList(c *config.Config) string {
 		}
 	}
 	return strings.Join(list, ", ")
+}
+
+// leaveDevice lets the command's device go with its namespace, when nobody is in
+// there any more: Close need not wait for its end.
+func (t *tunnel) leaveDevice() {
+	if t.tun != nil {
+		t.tun.Leave() // if it cannot, it ends in Close
+	}
 }
 
 // Close ends the carriers, the command's first.

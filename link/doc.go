@@ -13,7 +13,7 @@
 //	inject.go    writing batches with virtio headers;
 //	extract.go   reading them; what TUN and Veth share
 //	tun.go       TUN; tun_watch.go: up, down, another MTU, another namespace;
-//	             tun_news.go: hearing of it
+//	             tun_news.go: hearing of it; tun_leave.go: an end that is not waited for
 //	veth.go      Veth; ring.go: its receive ring
 //	udp.go       UDP: the socket and its options; udp_read.go, udp_write.go
 //	path.go      packet.Path to and from socket addresses and control messages
