@@ -1,7 +1,6 @@
 package netstack
 
 import (
-	"bytes"
 	"net"
 	"time"
 
@@ -28,8 +27,7 @@ func (c Conn) Read(b []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		w := tcpip.SliceWriter(b)
-		res, err := c.ep.Read(&w, tcpip.ReadOptions{})
+		res, err := c.readInto(b, tcpip.ReadOptions{})
 		switch err.(type) {
 		case nil:
 			c.ep.ModerateRecvBuf(res.Count)
@@ -55,10 +53,8 @@ func (c Conn) Write(b []byte) (int, error) {
 	if err := c.check(by); err != nil {
 		return 0, c.error("write", err)
 	}
-	var r bytes.Reader
 	for sent := 0; sent < len(b); {
-		r.Reset(b[sent:])
-		n, err := c.ep.Write(&r, tcpip.WriteOptions{})
+		n, err := c.writeFrom(b[sent:], tcpip.WriteOptions{})
 		sent += int(n)
 		switch err.(type) {
 		case nil:

@@ -1,6 +1,7 @@
 package netstack
 
 import (
+	"bytes"
 	"net"
 	"os"
 	"sync"
@@ -27,6 +28,11 @@ type endpoint struct {
 
 	readMu, writeMu sync.Mutex // one reader, one writer; before the deadlines' mu
 	readBy, writeBy deadline
+
+	// What gVisor reads into and writes from, under readMu and writeMu: it takes
+	// them as interfaces, and a variable of the call would be an allocation each.
+	into tcpip.SliceWriter
+	from bytes.Reader
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed by close
@@ -55,6 +61,22 @@ func (s *Stack) socket(network string, transport tcpip.TransportProtocolNumber, 
 		return nil, sysError("socket", err)
 	}
 	return newEndpoint(network, ep, wq), nil
+}
+
+// readInto has gVisor fill b. e.readMu must be held.
+func (e *endpoint) readInto(b []byte, o tcpip.ReadOptions) (tcpip.ReadResult, tcpip.Error) {
+	e.into = b
+	res, err := e.ep.Read(&e.into, o)
+	e.into = nil
+	return res, err
+}
+
+// writeFrom has gVisor take what it can of b. e.writeMu must be held.
+func (e *endpoint) writeFrom(b []byte, o tcpip.WriteOptions) (int64, tcpip.Error) {
+	e.from.Reset(b)
+	n, err := e.ep.Write(&e.from, o)
+	e.from.Reset(nil)
+	return n, err
 }
 
 // wait returns nil when there is something to try again, and why not otherwise.

@@ -3,6 +3,7 @@
 package netstack
 
 import (
+	"io"
 	"net"
 	"runtime"
 	"runtime/debug"
@@ -58,5 +59,44 @@ func TestStreamsHardlyAllocate(t *testing.T) {
 		t.Errorf("%d allocations for each MiB, want at most %d", n, budget)
 	} else {
 		t.Logf("%d allocations for each MiB, %d bytes", n, (after.TotalAlloc-before.TotalAlloc)/size)
+	}
+}
+
+// TestSmallQuestionsAllocateOncePerPacket: what is left is gVisor's, a list for
+// each packet that leaves.
+func TestSmallQuestionsAllocateOncePerPacket(t *testing.T) {
+	p := newPair(t, Config{})
+	l := mustListen(t, p.far, "tcp", ":80")
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		for b := make([]byte, 64); ; {
+			n, err := c.Read(b)
+			if err != nil {
+				return
+			}
+			c.Write(b[:n])
+		}
+	}()
+	c := mustDial(t, p.near, "tcp", "192.0.2.1:80")
+	b := make([]byte, 64)
+	ask := func() {
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 1000 {
+		ask()
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	// Two segments with data, and at most as many acknowledgements.
+	if n := testing.AllocsPerRun(2000, ask); n > 5 {
+		t.Errorf("%v allocations for a question and its answer, want at most 5", n)
 	}
 }

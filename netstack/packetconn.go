@@ -1,7 +1,6 @@
 package netstack
 
 import (
-	"bytes"
 	"net"
 	"net/netip"
 	"syscall"
@@ -48,8 +47,7 @@ func (c PacketConn) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 		if err := c.check(by); err != nil {
 			return 0, netip.AddrPort{}, c.error("read", nil, err)
 		}
-		w := tcpip.SliceWriter(b)
-		res, err := c.ep.Read(&w, tcpip.ReadOptions{NeedRemoteAddr: true})
+		res, err := c.readInto(b, tcpip.ReadOptions{NeedRemoteAddr: true})
 		switch err.(type) {
 		case nil:
 			return res.Count, fromFull(res.RemoteAddr), nil
@@ -107,7 +105,7 @@ func (c PacketConn) writeTo(b []byte, to *tcpip.FullAddress, far net.Addr) (int,
 		if err := c.check(by); err != nil {
 			return 0, c.error("write", far, err)
 		}
-		n, err := c.ep.Write(bytes.NewReader(b), tcpip.WriteOptions{To: to, Atomic: true})
+		n, err := c.writeFrom(b, tcpip.WriteOptions{To: to, Atomic: true})
 		switch err.(type) {
 		case nil:
 			return int(n), nil
