@@ -122,11 +122,16 @@ func onCable(text string) (sum float64) {
 
 func countTrials() (all []trial) {
 	for _, c := range []struct {
-		way string
+		name, about string
 		load
-	}{{"up", load{to: lab.ServiceV4, up: 1}}, {"down", load{to: lab.ServiceV4, down: 1}}} {
+	}{
+		{"calls-up", "one TCP stream, upload", load{to: lab.ServiceV4, up: 1}},
+		{"calls-down", "one TCP stream, download", load{to: lab.ServiceV4, down: 1}},
+		{"calls1000-up", "a thousand TCP streams, upload", load{to: lab.ServiceV4, up: nFlows, own: true}},
+		{"calls1000-down", "a thousand TCP streams, download", load{to: lab.ServiceV4, down: nFlows, own: true}},
+	} {
 		all = append(all, trial{
-			name: "calls-" + c.way, about: "one TCP stream, " + c.way + "load: system calls and bytes that cross into the kernel and back",
+			name: c.name, about: c.about + ": system calls, and bytes that cross into the kernel and back",
 			sides: contenders, against: wireguardGo, rounds: 1,
 			measure: func(w *world, side string) (figures, error) {
 				s, err := w.tunnel(side, terms{})

@@ -108,7 +108,9 @@ func (r *report) write(o options) error {
 			rows = append(rows, append([]string{x.Name}, row...))
 		}
 	}
-	writeText(os.Stdout, rows)
+	if len(rows) > 1 {
+		writeText(os.Stdout, rows)
+	}
 	if o.json != "" {
 		b, err := json.MarshalIndent(r, "", "  ")
 		if err != nil {
