@@ -20,10 +20,15 @@ type Splitter struct {
 	next    int // where the payload of the next segment begins
 	segment int // its number, from 0
 
+	// What the headers count from: IPv4's identification; TCP's sequence number
+	// and its header length and flags.
+	id, flags uint16
+	seq       uint32
+
 	// Partial checksums of what is the same in all segments, made once: of the
 	// IPv4 header without length and identification, and of the transport's with
 	// its pseudo header, without lengths, sequence number and flags.
-	ipSum, transportSum uint64
+	ipSum, transportSum uint64 // ipSum is 0 for IPv6 only
 }
 
 // Start makes the splitter give the packets that pkt stands for. It keeps pkt
@@ -82,15 +87,18 @@ func (s *Splitter) Start(h VirtioHeader, pkt []byte) error {
 	return nil
 }
 
-// sumHeaders makes the partial checksums of the headers.
+// sumHeaders makes the partial checksums of the headers, and notes what they
+// count from.
 func (s *Splitter) sumHeaders() {
 	pkt := s.pkt
 	if pkt[0]>>4 == 4 {
+		s.id = binary.BigEndian.Uint16(pkt[4:])
 		s.ipSum = short(without(Sum(0, pkt[:int(pkt[0]&15)*4]), pkt[2:4], pkt[4:6], pkt[10:12]))
 	}
 	transport := pkt[s.ip:s.hdr]
 	sum := pseudo(Sum(addrSum(pkt), transport), s.proto, 0)
 	if s.proto == ProtoTCP {
+		s.seq, s.flags = binary.BigEndian.Uint32(transport[4:]), binary.BigEndian.Uint16(transport[12:])
 		sum = without(sum, transport[4:6], transport[6:8], transport[12:14], transport[16:18])
 	} else {
 		sum = without(sum, transport[4:6], transport[6:8])
@@ -160,35 +168,32 @@ func (s *Splitter) single(b *Batch) {
 // finish writes into one segment what differs from the super-packet's headers.
 // payload is the sum of what is behind them.
 func (s *Splitter) finish(out []byte, payload uint64, last bool) {
-	if out[0]>>4 == 4 {
-		length, id := uint16(len(out)), binary.BigEndian.Uint16(out[4:])+uint16(s.segment)
-		binary.BigEndian.PutUint16(out[2:], length)
-		binary.BigEndian.PutUint16(out[4:], id)
+	// Nothing is read from out: it was just written, in larger pieces.
+	if s.ipSum != 0 {
+		length, id := uint16(len(out)), s.id+uint16(s.segment)
+		binary.BigEndian.PutUint32(out[2:], uint32(length)<<16|uint32(id))
 		binary.BigEndian.PutUint16(out[10:], ^Fold(s.ipSum+word(length)+word(id)))
 	} else {
 		binary.BigEndian.PutUint16(out[4:], uint16(len(out)-ipv6HeaderLen))
 	}
-	transport := out[s.ip:]
-	length := uint16(len(transport))
+	transport := out[s.ip:s.hdr]
+	length := uint16(len(out) - s.ip)
 	sum := add(payload, s.transportSum+word(length))
-	field := transport[6:8]
-	if s.proto == ProtoTCP {
-		field = transport[16:18]
-		seq := binary.BigEndian.Uint32(transport[4:]) + uint32(s.segment*s.size)
-		binary.BigEndian.PutUint32(transport[4:], seq)
-		if !last {
-			transport[13] &^= tcpFIN | tcpPSH
-		}
-		if s.segment > 0 {
-			transport[13] &^= tcpCWR // RFC 3168 §6.1.2: once per reduction
-		}
-		flags := binary.BigEndian.Uint16(transport[12:])
-		sum = add(sum, word(uint16(seq>>16))+word(uint16(seq))+word(flags))
-	} else {
+	if s.proto != ProtoTCP {
 		binary.BigEndian.PutUint16(transport[4:], length)
-		sum = add(sum, word(length))
+		putChecksum(transport[6:], ^Fold(add(sum, word(length))))
+		return
 	}
-	putChecksum(field, ^Fold(sum))
+	seq, flags := s.seq+uint32(s.segment*s.size), s.flags
+	if !last {
+		flags &^= tcpFIN | tcpPSH
+	}
+	if s.segment > 0 {
+		flags &^= tcpCWR // RFC 3168 §6.1.2: once per reduction
+	}
+	binary.BigEndian.PutUint32(transport[4:], seq)
+	binary.BigEndian.PutUint16(transport[12:], flags)
+	putChecksum(transport[16:], ^Fold(add(sum, word(uint16(seq>>16))+word(uint16(seq))+word(flags))))
 }
 
 const (
