@@ -3,11 +3,9 @@ package link
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"unsafe"
@@ -349,55 +347,6 @@ func TestOddSegmentSizesAreSurvived(t *testing.T) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%d bytes in segments of %d: got %v, want %v", c.n, c.segment, got, c.want)
 		}
-	}
-}
-
-func TestSlotsFollowWhatTheKernelDelivers(t *testing.T) {
-	var slots []string
-	segment, cut, size := int32(0), false, 1400
-	u, b := fakeReceive(t, func(m []mmsghdr) int {
-		slots = append(slots, fmt.Sprint(len(m)))
-		for i := range m {
-			put(&m[i], size, segment)
-		}
-		if cut {
-			m[0].hdr.Flags = unix.MSG_TRUNC
-		}
-		return len(m)
-	})
-	reads := func(n int) string {
-		slots = nil
-		for range n {
-			if err := u.Read(b); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return strings.Join(slices.Compact(slots), " ")
-	}
-	segment = 700
-	if got := reads(100); got != "2" {
-		t.Errorf("with GRO: %s slots, want 2", got)
-	}
-	segment, size = 0, 100
-	if got := reads(100); got != "2" {
-		t.Errorf("short datagrams: %s slots, want 2", got)
-	}
-	size = 1400
-	if got := reads(groGiveUp + 5); got != "2 64" {
-		t.Errorf("without: %s slots, want 2, then 64", got)
-	}
-	if got := reads(groRetry); got != "64 2" {
-		t.Errorf("later: %s slots, want 64, then 2 as a trial", got)
-	}
-	if got := reads(groGiveUp); got != "2 64" && got != "2" {
-		t.Errorf("after the trial: %s slots", got)
-	}
-	reads(10)
-	cut = true
-	reads(1)
-	cut = false
-	if got := reads(100); got != "2" {
-		t.Errorf("after a datagram was cut off: %s slots, want 2 for good", got)
 	}
 }
 

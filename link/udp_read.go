@@ -14,15 +14,17 @@ const (
 	bigSlot, smallSlot = packet.SlabSize / 2, 2048
 	maxMessages        = packet.SlabSize / smallSlot
 
-	// After so many reads in a row that were full of long datagrams, none of
+	// After so many long datagrams in a row that stood close together, none of
 	// them merged, GRO does not happen on the way here (a virtual network
 	// card, Wi-Fi with losses): more and smaller slots serve better. Short
-	// ones prove nothing: acknowledgements seldom come in runs.
-	groGiveUp = 16
+	// ones prove nothing: acknowledgements seldom come in runs. A few long ones
+	// do not either: of a hundred flows each sends one at times.
+	groGiveUp = 1024
 	groLong   = 1000 // bytes
+	groClose  = 8    // datagrams in one Read
 	// After so many reads without GRO it is tried again: that costs little,
 	// and doing without costs ten times as much where GRO would work.
-	groRetry = 1 << 11
+	groRetry = 1 << 9
 
 	// Errors in a row that Read takes for news about other datagrams.
 	maxReadErrors = 64
@@ -38,8 +40,10 @@ type receiver struct {
 	canGRO bool // the kernel has UDP_GRO, and it is wanted
 	gro    bool // it is on: the slots are big
 	large  bool // a datagram did not fit into a small slot: none from then on
-	streak int  // reads in a row that speak for a change
+	queue  bool // GRO is on, and still single datagrams wait in line: one slot at a time
+	streak int  // datagrams or reads in a row that speak for a change
 
+	at    int // where in the slab the slots begin
 	msgs  [maxMessages]mmsghdr
 	iovs  [maxMessages]unix.Iovec
 	from  [maxMessages]sockaddr
@@ -76,56 +80,110 @@ func (u *UDP) Read(b *packet.Batch) error {
 	}
 }
 
-// receive makes one successful recvmmsg(2), or reports that there is nothing.
+// receive takes what is there, up to a batch, or reports that there is nothing.
+//
+// One recvmmsg(2) fills all slots. Where merged datagrams could come but single
+// ones do, and several at once, the slots are laid out one by one, each behind
+// what the last one got: a single slot is too large for what comes, and still has
+// to be that large for what might.
 func (r *receiver) receive(fd uintptr) bool {
-	slot := smallSlot
-	if r.gro {
-		slot = bigSlot
+	var got reading
+	for at := 0; ; {
+		msgs := r.lay(at)
+		n := 0
+		if len(msgs) > 0 && r.b.Len() <= packet.MaxPackets-maxSegments { // any message fits
+			var there bool
+			if n, there = r.call(int(fd), msgs); !there && got.messages == 0 {
+				return r.err != nil
+			}
+			r.err = nil // or it will be there again
+		}
+		r.deliver(&got, msgs[:n])
+		if n < len(msgs) || n == 0 || !r.queue {
+			got.full = n > 0 && n == len(msgs) || got.messages >= groClose
+			r.adapt(int(fd), &got)
+			return true
+		}
+		at = (packet.SlabSize - r.b.Free() + 63) &^ 63
 	}
-	slab := r.b.Slab()
-	msgs := r.msgs[:len(slab)/slot]
+}
+
+// A reading is what one call of receive got.
+type reading struct {
+	messages int
+	full     bool // there was more, most likely
+	merged   bool // some message was of many datagrams
+	short    bool // some message was a short one
+	cut      bool // some message did not fit
+}
+
+// slot returns the size of the slots.
+func (r *receiver) slot() int {
+	if r.gro {
+		return bigSlot
+	}
+	return smallSlot
+}
+
+// lay returns as many messages as there is space for from byte at of the slab on,
+// or one in a queue.
+func (r *receiver) lay(at int) []mmsghdr {
+	slot, slab := r.slot(), r.b.Slab()
+	n := (len(slab) - at) / slot
+	if r.queue {
+		n = min(n, 1)
+	}
+	msgs := r.msgs[:n]
 	for i := range msgs {
 		h := &msgs[i].hdr
 		h.Namelen = unix.SizeofSockaddrInet6
 		h.SetControllen(len(r.ctrl[i]) * 8)
 		h.Flags = 0
-		h.Iov.Base = &slab[i*slot]
+		h.Iov.Base = &slab[at+i*slot]
 		h.Iov.SetLen(slot)
 	}
+	r.at = at
+	return msgs
+}
+
+// call makes one successful recvmmsg(2), or reports that there is nothing; then
+// r.err says why if that is not for now.
+func (r *receiver) call(fd int, msgs []mmsghdr) (n int, ok bool) {
 	for range maxReadErrors {
-		n, errno := r.u.sys.recvmmsg(int(fd), msgs)
+		n, errno := r.u.sys.recvmmsg(fd, msgs)
 		switch errno {
 		case 0:
-			r.deliver(int(fd), msgs[:n], slot, n == len(msgs))
-			return true
+			r.err = nil
+			return n, true
 		case unix.EAGAIN:
-			return false
+			r.err = nil
+			return 0, false
 		case unix.EBADF, unix.ENOTSOCK:
 			r.err = fmt.Errorf("receive: %w", errno)
-			return true
+			return 0, false
 		}
 		// EINTR; or ECONNREFUSED, EHOSTUNREACH …: what became of a datagram
 		// sent earlier. It says nothing about the next one.
 		r.err = fmt.Errorf("receive: %w", errno)
 	}
-	return true
+	return 0, false
 }
 
 // deliver describes the datagrams of the messages in the batch.
-func (r *receiver) deliver(fd int, msgs []mmsghdr, slot int, full bool) {
-	r.err = nil
-	long, merged, cut := full, false, false
+func (r *receiver) deliver(got *reading, msgs []mmsghdr) {
+	slot := r.slot()
 	var a arrival
 	for i := range msgs {
 		m := &msgs[i]
 		in := parseControl(r.ctrl[i].bytes()[:min(int(m.hdr.Controllen), controlLen*8)])
-		cut = cut || m.hdr.Flags&unix.MSG_TRUNC != 0
 		n := min(int(m.n), slot)
+		got.messages++
+		got.cut = got.cut || m.hdr.Flags&unix.MSG_TRUNC != 0
 		if n == 0 || m.hdr.Flags&unix.MSG_TRUNC != 0 {
 			r.u.lost.Add(1)
 			continue
 		}
-		long = long && n >= groLong
+		got.short = got.short || n < groLong
 		a = arrival{from: r.from[i], to: in.to, ifIndex: in.ifIndex}
 		if m.hdr.Namelen < unix.SizeofSockaddrInet6 {
 			a.from.Scope_id = 0 // behind the end of a sockaddr_in
@@ -139,27 +197,28 @@ func (r *receiver) deliver(fd int, msgs []mmsghdr, slot int, full bool) {
 		if size <= 0 || size >= n {
 			size = n
 		} else {
-			merged = true
+			got.merged = true
 		}
 		for off := 0; off < n; off += size {
-			if !r.b.Add(i*slot+off, min(size, n-off), path, in.tos) {
+			if !r.b.Add(r.at+i*slot+off, min(size, n-off), path, in.tos) {
 				r.u.lost.Add(uint64((n - off + size - 1) / size))
 				break
 			}
 		}
 	}
-	r.adapt(fd, merged, long, cut)
 }
 
-// adapt chooses between few big slots and many small ones, after a read that
-// had merged datagrams, was full of long ones, or cut one off.
-func (r *receiver) adapt(fd int, merged, long, cut bool) {
-	r.large = r.large || cut
+// adapt chooses between few big slots and many small ones, and between big ones
+// at once and one by one, after what one call of receive got.
+func (r *receiver) adapt(fd int, got *reading) {
+	r.large = r.large || got.cut
+	r.queue = r.gro && got.full && !got.merged
 	switch {
-	case r.gro && (merged || !long || r.large):
+	case r.gro && (got.merged || got.short || r.large):
 		r.streak = 0
+	case r.gro && got.messages < groClose:
 	case r.gro:
-		if r.streak++; r.streak >= groGiveUp {
+		if r.streak += got.messages; r.streak >= groGiveUp {
 			r.setGRO(fd, false)
 		}
 	default:
@@ -182,5 +241,5 @@ func (r *receiver) setGRO(fd int, on bool) {
 			return
 		}
 	}
-	r.gro = on
+	r.gro, r.queue = on, false
 }
