@@ -142,3 +142,21 @@ func TestCopyEndsWithTheErrorOfItsSide(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+func TestConnectionsNeedNoGoroutines(t *testing.T) {
+	p := newPair(t, Config{})
+	l := mustListen(t, p.far, "tcp", ":80")
+	const n = 1000
+	before := runtime.NumGoroutine()
+	for range n {
+		mustDial(t, p.near, "tcp", "192.0.2.1:80")
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	if more := runtime.NumGoroutine() - before; more > 20 {
+		t.Errorf("%d connections brought %d goroutines, want none of their own", n, more)
+	}
+}
