@@ -14,6 +14,8 @@ SOAK        ?= 60m
 ARCHES      ?= arm64 riscv64 386 arm s390x
 # What needs no kernel of its own, so that it runs wherever 386 does.
 PURE         = ./packet ./wg/... ./config ./device ./netstack
+BENCH       ?= .
+BENCHED      = $(shell grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n1 dirname | sort -u)
 # cli's generator of man pages, which adit does not use, stays out.
 TAGS        := -tags urfave_cli_no_docs
 # adit_entry notes which signals the caller ignores, before Go's runtime starts.
@@ -66,9 +68,9 @@ fuzz: ## every fuzz target for FUZZTIME (10m)
 		done; \
 	done
 
-bench: ## benchmarks, to bench/COMMIT.txt for benchstat
+bench: ## benchmarks that match BENCH (all), to bench/COMMIT.txt for benchstat; some five minutes
 	mkdir -p bench
-	$(GOTEST) -run '^$$' -bench . -count 6 $(UNIT) | tee bench/$(VERSION).txt
+	$(GOTEST) -run '^$$' -bench '$(BENCH)' -benchtime 100ms -benchmem -count 6 -p 1 -timeout 20m $(BENCHED) | tee bench/$(VERSION).txt
 
 perf: build ## the rig: speed against wireguard-go, with the targets; wants iperf3; CASE=REGEXP for some of it
 	ADIT_E2E_BINARY=$(CURDIR)/bin/adit go run $(TAGS) ./e2e/perf -case '$(CASE)' $(PERF)
