@@ -13,6 +13,7 @@ import (
 	"adit/packet"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
+	gheader "gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -194,7 +195,7 @@ func (s *Stack) configureNet(cfg Config, anyAddress bool) error {
 	if err := s.addAddresses(cfg.Addresses); err != nil {
 		return err
 	}
-	s.net.SetRouteTable(routeTable(cfg.Routes, &s.router.hosts, anyAddress))
+	s.net.SetRouteTable(s.routeTable(anyAddress))
 	return nil
 }
 
@@ -232,32 +233,19 @@ func (s *Stack) addAddresses(list []netip.Prefix) error {
 	return nil
 }
 
-// routeTable returns gVisor's routes to what the tunnel covers, as far as it
-// has an address of the family to send from.
-func routeTable(routes []netip.Prefix, hosts *prefixes, anyAddress bool) []tcpip.Route {
-	has4, has6 := hosts.has4() || anyAddress, hosts.has6() || anyAddress
-	var table []tcpip.Route
-	for _, p := range routes {
-		if p.Addr().Is4() && !has4 || p.Addr().Is6() && !has6 {
-			continue
-		}
-		p = p.Masked()
-		subnet, err := tcpip.NewSubnet(toAddress(p.Addr()), tcpip.MaskFromBytes(maskOf(p)))
-		if err != nil {
-			continue // not reached: p is masked
-		}
-		table = append(table, tcpip.Route{Destination: subnet, NIC: nicID})
+// routeTable returns gVisor's routes: one to everything for each family that the
+// tunnel covers anything of and that there is an address to send from. What the
+// tunnel covers is asked of the router before anything is sent: gVisor looks
+// through its routes one by one, and takes minutes for a hundred thousand.
+func (s *Stack) routeTable(anyAddress bool) (table []tcpip.Route) {
+	r := &s.router
+	if r.routes.has4() && (r.hosts.has4() || anyAddress) {
+		table = append(table, tcpip.Route{Destination: gheader.IPv4EmptySubnet, NIC: nicID})
+	}
+	if r.routes.has6() && (r.hosts.has6() || anyAddress) {
+		table = append(table, tcpip.Route{Destination: gheader.IPv6EmptySubnet, NIC: nicID})
 	}
 	return table
-}
-
-// maskOf returns the network mask of p, in network order.
-func maskOf(p netip.Prefix) []byte {
-	mask := make([]byte, p.Addr().BitLen()/8)
-	for i := range p.Bits() {
-		mask[i/8] |= 0x80 >> (i % 8)
-	}
-	return mask
 }
 
 // Device returns the side of the router that faces the engine. Read gives the
