@@ -80,6 +80,17 @@ func TestChangesOfTheNetworkAreToldOnceEach(t *testing.T) {
 	}
 }
 
+// The one does not wait: nobody can reach us before it is told. Those that follow
+// it do: each time costs a message to every peer.
+func TestOnlyTheFirstChangeIsToldAtOnce(t *testing.T) {
+	var never time.Time
+	for since, want := range map[time.Duration]time.Duration{time.Since(never): quick, calm: quick, calm - 1: settle, 0: settle} {
+		if got := patience(since); got != want {
+			t.Errorf("%v after the last: waits %v, want %v", since, got, want)
+		}
+	}
+}
+
 // A scripted device or transport hands out one batch and takes others.
 type scripted struct {
 	give func(b *packet.Batch)

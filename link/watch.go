@@ -17,7 +17,13 @@ const (
 	// and routes one by one. So many follow each other within settle; after
 	// mostly one does not wait longer.
 	settle = 300 * time.Millisecond
-	mostly = 2 * time.Second
+	mostly = time.Second
+
+	// The first change after a calm does not wait so long: until we say where
+	// we are, nobody who has something for us can reach us. An address that is
+	// taken in another's place comes within quick, mostly.
+	quick = 5 * time.Millisecond
+	calm  = 5 * time.Second
 
 	// A host with the Internet's whole table has routes coming and going all
 	// the time. So many are compared, of each family.
@@ -49,13 +55,15 @@ func watchNetwork(ctx context.Context, changed func()) error {
 		return err
 	}
 	buf := make([]byte, 64<<10)
+	var told time.Time
 	for {
 		f.SetReadDeadline(time.Time{})
 		if err := awaitNews(f, buf); err != nil {
 			return err
 		}
+		wait := patience(time.Since(told))
 		for latest := time.Now().Add(mostly); time.Now().Before(latest); {
-			f.SetReadDeadline(time.Now().Add(settle))
+			f.SetReadDeadline(time.Now().Add(wait))
 			err := awaitNews(f, buf)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
@@ -70,8 +78,18 @@ func watchNetwork(ctx context.Context, changed func()) error {
 		if err != nil || !maps.Equal(before, after) {
 			before = after
 			changed()
+			told = time.Now()
 		}
 	}
+}
+
+// patience returns how long it has to be quiet after a change until it is told,
+// if the last one was told that long ago.
+func patience(since time.Duration) time.Duration {
+	if since >= calm {
+		return quick
+	}
+	return settle
 }
 
 // subscribe returns a netlink socket that gets the news of the groups.
