@@ -125,7 +125,7 @@ func start(o options) error {
 
 // build compiles adit as the Makefile does.
 func build(output string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-ldflags", "-s -w -E adit_entry", "-o", output, "adit/cmd/adit")
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs,adit_quiet", "-ldflags", "-s -w -E adit_entry -checklinkname=0", "-o", output, "adit/cmd/adit")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	return cmd.Run()

@@ -61,28 +61,69 @@ func (w *world) movePeer(side string) (figures, error) {
 		return nil, err
 	}
 	defer s.close()
+	_, hush, err := w.speak(s)
+	if err != nil {
+		return nil, err
+	}
+	defer hush()
+	return w.moved(s, func() error { return w.far.(*peer.Peer).Set("listen_port=51999") })
+}
+
+// moveSilent changes the host's address while only the far end speaks: nothing
+// but the tunnel itself can tell it where we are.
+func (w *world) moveSilent(side string) (figures, error) {
+	s, err := w.tunnel(side, terms{})
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	heard, hush, err := w.speak(s)
+	if err != nil {
+		return nil, err
+	}
+	defer hush()
+	time.Sleep(time.Second)
+	to := netip.MustParsePrefix("10.77.0.99/24")
+	defer lab.Readdress(to, lab.HostV4)
+	begin := monotonic()
+	if err := lab.Readdress(lab.HostV4, to); err != nil {
+		return nil, err
+	}
+	before := heard.n.Load()
+	for heard.n.Load() == before {
+		if time.Sleep(100 * time.Microsecond); monotonic()-begin > 30e9 {
+			return nil, errors.New("no traffic within 30 s")
+		}
+	}
+	return figures{"ms": float64(monotonic()-begin) / 1e6}, nil
+}
+
+// speak has the far end send datagrams to the agent, which only counts them, until
+// hush is called.
+func (w *world) speak(s *session) (heard *counter, hush func(), err error) {
 	var sender *net.UDPConn
 	err = w.lab.Server.Do(func() (err error) {
 		sender, err = listenDatagrams(netip.AddrPortFrom(lab.ServiceV4, udpPort), false)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer sender.Close()
 	o := order{Do: "receive", Address: sender.LocalAddr().String(), Size: 64, Counter: w.lab.Dir + "/counter"}
-	count, err := openCounter(o.Counter) // the agent could not make it
+	heard, err = openCounter(o.Counter) // the agent could not make it
 	if err != nil {
-		return nil, err
+		sender.Close()
+		return nil, nil, err
 	}
-	defer count.close()
-	if _, err := s.tell(o); err != nil {
-		return nil, err
+	hush = func() { sender.Close(); heard.close() }
+	var to netip.AddrPort
+	if _, err = s.tell(o); err == nil {
+		sender.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_, to, err = sender.ReadFromUDPAddrPort(make([]byte, 16))
 	}
-	sender.SetReadDeadline(time.Now().Add(5 * time.Second))
-	_, to, err := sender.ReadFromUDPAddrPort(make([]byte, 16))
 	if err != nil {
-		return nil, err
+		hush()
+		return nil, nil, err
 	}
 	go func() {
 		for {
@@ -92,7 +133,7 @@ func (w *world) movePeer(side string) (figures, error) {
 			time.Sleep(time.Second / pingRate)
 		}
 	}()
-	return w.moved(s, func() error { return w.far.(*peer.Peer).Set("listen_port=51999") })
+	return heard, hush, nil
 }
 
 func moveTrials() []trial {
@@ -102,6 +143,9 @@ func moveTrials() []trial {
 		{
 			name: "move-own", about: "our address changes: until a ping is answered again", sides: sides, against: wireguardGo,
 			measure: (*world).moveOwn, gates: gates,
+		},
+		{
+			name: "move-silent", about: "our address changes while only the far end speaks: until it is heard again; wireguard-go has nothing to say", sides: []string{adit}, measure: (*world).moveSilent, gates: gates,
 		},
 		{
 			name: "move-peer", about: "the peer's port changes, which sends all the time: until a ping is answered again", sides: sides, against: wireguardGo,
