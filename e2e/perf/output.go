@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
@@ -123,12 +126,25 @@ func (r *report) write(o options) error {
 	if o.markdown == "" {
 		return nil
 	}
-	f, err := os.Create(o.markdown)
-	if err != nil {
+	var text bytes.Buffer
+	r.markdown(&text, rows)
+	old, err := os.ReadFile(o.markdown)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	r.markdown(f, rows)
-	return f.Close()
+	return os.WriteFile(o.markdown, append(keep(old), text.Bytes()...), 0o644)
+}
+
+// mark is the line of a document behind which the last run stands.
+const mark = "<!-- What follows is written by make perf. -->\n"
+
+// keep returns what stays of a document when a run is written into it: all down
+// to the mark; nothing if there is none.
+func keep(document []byte) []byte {
+	if i := bytes.Index(document, []byte(mark)); i >= 0 {
+		return append(document[:i+len(mark):i+len(mark)], '\n')
+	}
+	return nil
 }
 
 func (r *report) markdown(w io.Writer, gates [][]string) {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -125,16 +127,30 @@ func TestReportHasALineForEachSideAndGate(t *testing.T) {
 	r := tenfold()
 	r.Name, r.About = "x-case", "something"
 	r.conclude([]string{adit, wireguardGo}, []gate{cpuGate(wireguardGo, 0.72, 0.55), peakGate})
-	for _, markdown := range []bool{false, true} {
-		var b strings.Builder
-		writeResult(&b, r, markdown)
+	var text strings.Builder
+	writeResult(&text, r, false)
+	document := filepath.Join(t.TempDir(), "performance.md")
+	if err := os.WriteFile(document, []byte("# By hand\n\n"+mark+"the last run\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&report{Results: []result{r}}).write(options{markdown: document}); err != nil {
+		t.Fatal(err)
+	}
+	markdown, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range []string{text.String(), string(markdown)} {
 		for _, want := range []string{
 			"x-case", "something", "CPU-s/GiB", "0.70 (0.70–0.70)", "CPU-s/GiB, adit ÷ wireguard-go", "≤ 0.72", "peak RSS of all MB of adit",
 		} {
-			if !strings.Contains(b.String(), want) {
-				t.Errorf("markdown %v: no %q in\n%s", markdown, want, &b)
+			if !strings.Contains(got, want) {
+				t.Errorf("no %q in\n%s", want, got)
 			}
 		}
+	}
+	if got := string(markdown); !strings.HasPrefix(got, "# By hand\n\n"+mark) || strings.Contains(got, "the last run") {
+		t.Errorf("what was written by hand is not kept, or the last run is:\n%s", got)
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // writeResult writes a trial's outcome: a line for each side, and one for each
-// gate. As Markdown both are tables.
+// gate. As Markdown it is a table, without the gates: those of all trials stand
+// in one of their own.
 func writeResult(w io.Writer, r result, markdown bool) {
 	head := "%s: %s\n"
 	if markdown {
@@ -24,10 +25,6 @@ func writeResult(w io.Writer, r result, markdown bool) {
 	}
 	for _, words := range r.troubles() {
 		fmt.Fprintf(w, "%s%s\n", indent(markdown), words)
-	}
-	if markdown && len(r.Verdicts) > 0 {
-		fmt.Fprintln(w)
-		writeMarkdown(w, gateRows(r.Verdicts))
 	}
 	if !markdown {
 		for _, v := range r.Verdicts {
