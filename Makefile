@@ -68,7 +68,7 @@ fuzz: ## every fuzz target for FUZZTIME (10m)
 		done; \
 	done
 
-bench: ## benchmarks that match BENCH (all), to bench/COMMIT.txt for benchstat; some five minutes
+bench: ## benchmarks that match BENCH (all), to bench/COMMIT.txt for benchstat; a minute or two
 	mkdir -p bench
 	$(GOTEST) -run '^$$' -bench '$(BENCH)' -benchtime 100ms -benchmem -count 6 -p 1 -timeout 20m $(BENCHED) | tee bench/$(VERSION).txt
 
