@@ -91,7 +91,8 @@ func (r *receiver) receive(fd uintptr) bool {
 	for at := 0; ; {
 		msgs := r.lay(at)
 		n := 0
-		if len(msgs) > 0 && r.b.Len() <= packet.MaxPackets-maxSegments { // any message fits
+		// Any message fits; and empty ones, which take no place, end some time.
+		if len(msgs) > 0 && r.b.Len() <= packet.MaxPackets-maxSegments && got.messages < packet.MaxPackets {
 			var there bool
 			if n, there = r.call(int(fd), msgs); !there && got.messages == 0 {
 				return r.err != nil

@@ -117,3 +117,31 @@ func TestAQueueOfSingleDatagramsIsReadAtOnce(t *testing.T) {
 		t.Errorf("no more than %d datagrams came with one Read, of 100 that were there", most)
 	}
 }
+
+// Anybody can send empty datagrams, which are nothing to us, as fast as we take
+// them: what came before them is not held back for that, nor is the end of a
+// socket that is closed.
+func TestAFloodOfEmptyDatagramsHoldsNothingBack(t *testing.T) {
+	for _, first := range []int{0, 1400} {
+		calls := 0
+		u, b := fakeReceive(t, func(m []mmsghdr) int {
+			if calls++; calls > 100*packet.MaxPackets {
+				return 0 // the flood ends, for the test to
+			}
+			for i := range m {
+				put(&m[i], 0, 0)
+			}
+			if calls == 1 {
+				put(&m[0], first, 0)
+			}
+			return len(m)
+		})
+		u.in.queue = true
+		u.in.b = b
+		u.in.receive(0)
+		u.in.b = nil
+		if calls > packet.MaxPackets {
+			t.Errorf("%d bytes and then a flood: %d system calls without a look at anything else", first, calls)
+		}
+	}
+}
