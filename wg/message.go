@@ -52,6 +52,7 @@ const (
 	headerLen     = 16 // of a data message
 	tagLen        = 16 // of Poly1305
 	minDataLen    = headerLen + tagLen
+	maxDataLen    = 65535 - 8 // the longest payload that UDP can say: RFC 768
 	macLen        = 16
 )
 

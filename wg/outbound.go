@@ -123,8 +123,8 @@ func (c *core) sealPackets(b *packet.Batch, from, to int, s *session, way *packe
 			continue
 		}
 		off, padded := b.Offset(i), room.Padded(n)
-		if off < headerLen || off+padded+tagLen > len(slab) || way == nil {
-			c.drops.malformed.Add(1) // a batch without the room it has to have
+		if off < headerLen || off+padded+tagLen > len(slab) || headerLen+padded+tagLen > maxDataLen || way == nil {
+			c.drops.malformed.Add(1) // too long, or a batch without the room it has to have
 			b.Drop(i)
 			continue
 		}

@@ -52,11 +52,16 @@ func (o *output) datagram(n int, way *packet.Path, tos uint8) []byte {
 }
 
 // data seals pkt in s and adds the message. It reports false if the session
-// has no counter left.
+// has no counter left, or no datagram is long enough.
 func (o *output) data(s *session, pkt []byte, way *packet.Path) (size int, ok bool) {
 	b, i, dst := o.batch(len(pkt))
 	if dst == nil {
 		return 0, false // larger than a slab: cannot have come from one
+	}
+	off, padded := b.Offset(i), o.room.Padded(len(pkt))
+	if headerLen+padded+tagLen > maxDataLen {
+		b.Drop(i)
+		return 0, false
 	}
 	first, ok := s.reserve(1)
 	if !ok {
@@ -64,7 +69,6 @@ func (o *output) data(s *session, pkt []byte, way *packet.Path) (size int, ok bo
 		return 0, false
 	}
 	copy(dst, pkt)
-	off, padded := b.Offset(i), o.room.Padded(len(pkt))
 	if len(pkt) > 0 {
 		b.SetTOS(i, innerECN(pkt))
 	}

@@ -44,6 +44,25 @@ func TestTheOldestStagedPacketsAreDropped(t *testing.T) {
 	}
 }
 
+// The device's MTU may be raised before the engine has heard of it. Padded, such
+// a packet is longer than any datagram; it is lost, alone.
+func TestPacketsThatFitIntoNoDatagramAreDropped(t *testing.T) {
+	w, a, b := newPair(t, 1)
+	huge := wgtest.UDP(insideA, insideB, 65535, nil)
+	a.send(toB(60), huge, toB(61)) // staged
+	w.run(time.Second)
+	w.mustGet(b, toB(60), toB(61))
+	a.send(toB(62), huge)
+	a.send(toB(63))
+	w.run(time.Second)
+	w.mustGet(b, toB(62), toB(63))
+	for _, m := range a.sent(typeData) {
+		if m.size > maxDataLen {
+			t.Errorf("a message of %d bytes was sent", m.size)
+		}
+	}
+}
+
 // §2.1: roaming by every authentic message; the other end follows at once.
 func TestPeersRoam(t *testing.T) {
 	w, a, b := newPair(t, 11)
