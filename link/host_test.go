@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,6 +90,46 @@ func TestOnlyTheFirstChangeIsToldAtOnce(t *testing.T) {
 			t.Errorf("%v after the last: waits %v, want %v", since, got, want)
 		}
 	}
+}
+
+// A router has routes coming and going beyond those that are compared, and to list
+// the others each time would keep a processor busy.
+func TestNewsThatChangeNothingAreSeldomLookedAt(t *testing.T) {
+	s := newSpace(t)
+	s.wire("192.0.2.1/24")
+	ctx, cancel := context.WithCancel(t.Context())
+	var looks atomic.Int32
+	begun, ended := make(chan struct{}, 1), make(chan error)
+	look := func() (map[string]bool, error) {
+		if looks.Add(1) == 1 {
+			begun <- struct{}{}
+		}
+		return nil, nil
+	}
+	other := sameSpace(t, s)
+	go func() {
+		other.do("watch", func() error {
+			ended <- watchNetwork(ctx, look, func() { t.Error("told, though nothing has changed") })
+			return nil
+		})
+	}()
+	<-begun
+	tick, begin := time.NewTicker(4*quick), time.Now()
+	defer tick.Stop()
+	const news = 50
+	for n := range byte(news) {
+		<-tick.C
+		s.do("add an address", func() error {
+			return configure("wire0", 1400, netip.AddrFrom4([4]byte{192, 0, 2, 10 + n}).String()+"/32")
+		})
+	}
+	// Once before all, once at once; from then on it has to be quiet in between.
+	most := 3 + int32(time.Since(begin)/settle)
+	if n := looks.Load(); n < 2 || n > most {
+		t.Errorf("looked %d times, want at least 2 and at most %d", n, most)
+	}
+	cancel()
+	<-ended
 }
 
 // A scripted device or transport hands out one batch and takes others.

@@ -19,9 +19,10 @@ const (
 	settle = 300 * time.Millisecond
 	mostly = time.Second
 
-	// The first change after a calm does not wait so long: until we say where
-	// we are, nobody who has something for us can reach us. An address that is
-	// taken in another's place comes within quick, mostly.
+	// The first news after a calm do not wait so long: until we say where we
+	// are, nobody who has something for us can reach us. An address that is
+	// taken in another's place comes within quick, mostly. News that turn out to
+	// be no change end the calm as well: to look is work, on a large host much.
 	quick = 5 * time.Millisecond
 	calm  = 5 * time.Second
 
@@ -36,13 +37,14 @@ const (
 // change. The calls come from one goroutine. WatchNetwork returns nil when ctx
 // ends, else the reason why it cannot watch.
 func WatchNetwork(ctx context.Context, changed func()) error {
-	if err := watchNetwork(ctx, changed); err != nil && ctx.Err() == nil {
+	if err := watchNetwork(ctx, snapshot, changed); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("watch the host's network: %w", err)
 	}
 	return nil
 }
 
-func watchNetwork(ctx context.Context, changed func()) error {
+// watchNetwork is WatchNetwork where look is what says how things are.
+func watchNetwork(ctx context.Context, look func() (map[string]bool, error), changed func()) error {
 	f, err := subscribe(unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE)
 	if err != nil {
 		return err
@@ -50,18 +52,18 @@ func watchNetwork(ctx context.Context, changed func()) error {
 	defer f.Close()
 	defer context.AfterFunc(ctx, func() { f.Close() })()
 
-	before, err := snapshot()
+	before, err := look()
 	if err != nil {
 		return err
 	}
 	buf := make([]byte, 64<<10)
-	var told time.Time
+	var looked time.Time
 	for {
 		f.SetReadDeadline(time.Time{})
 		if err := awaitNews(f, buf); err != nil {
 			return err
 		}
-		wait := patience(time.Since(told))
+		wait := patience(time.Since(looked))
 		for latest := time.Now().Add(mostly); time.Now().Before(latest); {
 			f.SetReadDeadline(time.Now().Add(wait))
 			err := awaitNews(f, buf)
@@ -74,17 +76,17 @@ func watchNetwork(ctx context.Context, changed func()) error {
 		}
 		// What cannot be listed just now counts as changed: to look once more
 		// than needed costs a handshake, to stop looking costs the tunnel.
-		after, err := snapshot()
+		after, err := look()
 		if err != nil || !maps.Equal(before, after) {
 			before = after
 			changed()
-			told = time.Now()
 		}
+		looked = time.Now()
 	}
 }
 
-// patience returns how long it has to be quiet after a change until it is told,
-// if the last one was told that long ago.
+// patience returns how long it has to be quiet after news until we look what has
+// changed, if we looked that long ago.
 func patience(since time.Duration) time.Duration {
 	if since >= calm {
 		return quick
