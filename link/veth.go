@@ -70,10 +70,11 @@ type Veth struct {
 }
 
 // NewVeth returns the device over f, which OpenPacketSocket made, and owns f
-// from then on. The MTU is that of both ends. Frames are written to the MAC address app, that of the namespace's end; those read are the ones
-// sent to gateway, which is the namespace's permanent neighbour for its default
-// routes and no interface's address: the kernel at the engine's end then takes
-// them for somebody else's and leaves them alone.
+// from then on. The MTU is that of both ends. Frames are written to the MAC
+// address app, that of the namespace's end; those read are the ones sent to
+// gateway, which is the namespace's permanent neighbour for its default routes
+// and no interface's address: the kernel at the engine's end then takes them for
+// somebody else's and leaves them alone.
 func NewVeth(f *os.File, app, gateway net.HardwareAddr, o DeviceOptions) (*Veth, error) {
 	v, err := newVeth(f, app, gateway, o, linux())
 	if err != nil {

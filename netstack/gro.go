@@ -23,7 +23,8 @@ type receiver struct {
 	parts [][]byte
 }
 
-// receivers are used by one batch at a time, and hold nothing in between.
+// receivers are used by one batch at a time. What they point to in between is
+// not looked at again.
 var receivers = sync.Pool{New: func() any {
 	return &receiver{merge: packet.Merger{TCP: true}}
 }}
