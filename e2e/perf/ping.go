@@ -51,14 +51,12 @@ func doPing(o order) (answer, error) {
 	var done atomic.Bool
 	heard := make(chan answer, 1)
 	go func() { heard <- hearPings(fd, sent, &done) }()
-	if err := sendPings(fd, sent, time.Second/time.Duration(o.Rate)); err != nil {
-		return answer{}, err
-	}
+	err = sendPings(fd, sent, time.Second/time.Duration(o.Rate))
 	time.Sleep(300 * time.Millisecond) // the last are on their way
 	done.Store(true)
-	a := <-heard
+	a := <-heard // also after an error: it reads from fd
 	a.Sent, a.Seconds = float64(n), o.Seconds
-	return a, nil
+	return a, err
 }
 
 // sendPings sends one request in each interval, and notes when.

@@ -198,7 +198,6 @@ func groSize(oob []byte, n int) int {
 }
 
 func (l *lane) give() {
-	unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	for p := range l.queue {
 		for now := monotonic(); now < p.due; now = monotonic() {
 			time.Sleep(time.Duration(p.due - now))

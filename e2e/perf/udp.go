@@ -258,7 +258,8 @@ func send(c *net.UDPConn, to netip.AddrPort, o order) (answer, error) {
 		if got != seen {
 			seen, progress = got, now
 		}
-		if sent-lost-got+uint64(n) > uint64(o.Window) {
+		// Below zero when what counted as lost was only late.
+		if int64(sent-lost-got)+int64(n) > int64(o.Window) {
 			if now.Sub(progress) > udpStuck {
 				lost, progress = sent-got, now
 			}
