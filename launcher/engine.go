@@ -207,7 +207,7 @@ func (e *engine) run() error {
 		return err
 	}
 	e.report(report{Event: eventStarted, PID: pid})
-	time.AfterFunc(giveBackAfter, giveBack)
+	giveBackLater()
 	running, ended := context.WithCancel(context.Background())
 	go e.mindFailure(running, t)
 	go e.mindKeeper(running)

@@ -227,7 +227,7 @@ func (f *front) follow() (Result, error) {
 		case eventStarted:
 			started = true
 			f.letGo()
-			time.AfterFunc(giveBackAfter, giveBack)
+			giveBackLater()
 		case eventStopped:
 			f.stopLike(r.PID)
 		case eventExit:

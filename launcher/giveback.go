@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -13,18 +14,33 @@ import (
 // nothing to do but wait: a run that ends before has other worries than memory.
 const giveBackAfter = time.Second
 
-// giveBack lets go of the parts of the executable that only starting has touched:
-// a dozen megabytes in every process of a run, of which what it does from then on
-// needs a tenth. They stay in the page cache, of which there is one; what is
-// touched again is mapped again, sixteen pages at a time, without reading.
-// It takes some 0.3 ms. Where it cannot be done, nothing is lost.
-func giveBack() {
-	smaps, err := os.ReadFile("/proc/self/smaps")
+// giveBackLater lets go, after a while, of the parts of the executable that only
+// starting has touched: a dozen megabytes in every process of a run, of which what
+// it does from then on needs a tenth. They stay in the page cache, of which there
+// is one; what is touched again is mapped again, sixteen pages at a time, without
+// reading. It takes some 0.3 ms. Where it cannot be done, nothing is lost.
+func giveBackLater() {
+	giveBack := giveBackBy("/proc/self/smaps")
+	time.AfterFunc(giveBackAfter, giveBack)
+}
+
+// giveBackBy returns what gives back, once, by the word of the file of that name.
+// The file is opened here and now: a keeper sees the mounts of the command, which
+// could put another in its place and have the keeper's own data thrown away.
+func giveBackBy(name string) func() {
+	f, err := os.Open(name)
 	if err != nil {
-		return
+		return func() {}
 	}
-	for _, r := range codeRanges(string(smaps)) {
-		unix.Syscall(unix.SYS_MADVISE, r.start, r.end-r.start, unix.MADV_DONTNEED)
+	return func() {
+		defer f.Close()
+		smaps, err := io.ReadAll(f)
+		if err != nil {
+			return
+		}
+		for _, r := range codeRanges(string(smaps)) {
+			unix.Syscall(unix.SYS_MADVISE, r.start, r.end-r.start, unix.MADV_DONTNEED)
+		}
 	}
 }
 
