@@ -10,9 +10,10 @@
 //	go run ./e2e/perf -merge FILE,FILE [-markdown FILE]
 //
 // One case alone is quick: -case '^tcp-up$' -rounds 3 -seconds 2 takes half a
-// minute, all of them less than 20. It needs root, or user namespaces. The streams of TCP are iperf3's
-// where that is installed, and else its own. The exit status is 1 if something
-// that must be is not: a gate fails only if every round misses it.
+// minute, all of them less than 20. It needs root, or user namespaces. The
+// streams of TCP are iperf3's where that is installed, and else its own. The exit
+// status is 1 if something that must be is not: a gate fails only if every round
+// misses it.
 //
 //	main.go      options, entering the lab, the rounds
 //	trial.go     what a case is, and the list of them
