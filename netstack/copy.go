@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"reflect"
 	"sync"
 	"syscall"
 
@@ -58,12 +59,11 @@ func (c Conn) ReadFrom(r io.Reader) (sent int64, err error) {
 // rawStream returns a way to the descriptor of a stream of the kernel's, nil if
 // r is something else.
 func rawStream(r io.Reader) syscall.RawConn {
-	// Not by type: io.Copy hides methods of *net.TCPConn in a type around it.
 	s, ok := r.(interface {
 		net.Conn
 		syscall.Conn
 	})
-	if !ok {
+	if !ok || !ofNet(r) {
 		return nil
 	}
 	switch s.LocalAddr().Network() {
@@ -73,6 +73,17 @@ func rawStream(r io.Reader) syscall.RawConn {
 		}
 	}
 	return nil
+}
+
+// ofNet reports whether r's type is of package net, and so reads from its
+// descriptor and from nowhere else: what others put around a connection may have
+// read ahead. One of net's own is what io.Copy hides methods of *net.TCPConn in.
+func ofNet(r io.Reader) bool {
+	t := reflect.TypeOf(r)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.PkgPath() == "net"
 }
 
 // readRaw waits until there is something to read, and only then takes a buffer

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -101,6 +102,31 @@ func TestIdleCopiesHoldNoBuffers(t *testing.T) {
 	// Two copies each; a buffer of 256 KiB would show even if every tenth had one.
 	if per := int64(held()-before) / n; per > 48<<10 {
 		t.Errorf("an idle connection holds %d bytes", per)
+	}
+}
+
+// A peeked is what protocol detection makes: some was read ahead, and comes first.
+type peeked struct {
+	*net.TCPConn
+	ahead io.Reader
+}
+
+func (c *peeked) Read(b []byte) (int, error) { return c.ahead.Read(b) }
+
+func TestCopyReadsByAConnectionsOwnRead(t *testing.T) {
+	p := newPair(t, Config{})
+	go serveEcho(mustListen(t, p.far, "tcp", ":80"))
+	near, theirs := kernelPair(t)
+	io.WriteString(near, " world")
+	near.(*net.TCPConn).CloseWrite()
+	c := mustDial(t, p.near, "tcp", "192.0.2.1:80").(Conn)
+	r := &peeked{theirs.(*net.TCPConn), io.MultiReader(strings.NewReader("hello"), theirs)}
+	if n, err := c.ReadFrom(r); n != 11 || err != nil {
+		t.Errorf("sent %d bytes, %v, want 11", n, err)
+	}
+	c.CloseWrite()
+	if got, err := io.ReadAll(c); string(got) != "hello world" || err != nil {
+		t.Errorf("got %q, %v, want \"hello world\"", got, err)
 	}
 }
 
