@@ -113,8 +113,10 @@ func (p plight) free(k *killing) {
 		return
 	}
 	go func() {
-		if k.within(300 * time.Millisecond) {
+		select {
+		case <-k.ended: // and the next trial may have begun
 			return
+		case <-time.After(300 * time.Millisecond):
 		}
 		if p[0].part == engine && !p.has(kills(front)) {
 			if pid := parts(k.pid())[engine]; pid != 0 {
