@@ -61,7 +61,7 @@ func parseOptions() (options, error) {
 	flag.BoolVar(&o.list, "list", false, "print the cases and end")
 	flag.StringVar(&o.json, "json", "", "write everything to this `file` too")
 	flag.StringVar(&files, "merge", "", "measure nothing, report what these JSON `files` hold, a list with commas")
-	flag.StringVar(&o.markdown, "markdown", "", "write the report to this `file` too")
+	flag.StringVar(&o.markdown, "markdown", "", "write the report into this `file` too, behind its mark if it is a document")
 	flag.StringVar(&o.adit, "adit", os.Getenv(aditVar), "the adit `binary` to measure (default $"+aditVar+", else build it)")
 	flag.BoolVar(&o.own, "own-stream", false, "use the built-in stream even if iperf3 is there")
 	flag.Parse()

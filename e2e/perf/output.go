@@ -132,19 +132,29 @@ func (r *report) write(o options) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.WriteFile(o.markdown, append(keep(old), text.Bytes()...), 0o644)
+	head, ok := keep(old)
+	if !ok {
+		return fmt.Errorf("write the report: %s is not one, nor has it the line %s behind which to write", o.markdown, strings.TrimSpace(mark))
+	}
+	return os.WriteFile(o.markdown, append(head, text.Bytes()...), 0o644)
 }
 
 // mark is the line of a document behind which the last run stands.
 const mark = "<!-- What follows is written by make perf. -->\n"
 
 // keep returns what stays of a document when a run is written into it: all down
-// to the mark; nothing if there is none.
-func keep(document []byte) []byte {
-	if i := bytes.Index(document, []byte(mark)); i >= 0 {
-		return append(document[:i+len(mark):i+len(mark)], '\n')
+// to the mark. Of an empty one it is the mark alone; one without it is somebody's
+// work, and not ok.
+func keep(document []byte) (head []byte, ok bool) {
+	if len(document) == 0 {
+		return []byte(mark + "\n"), true
 	}
-	return nil
+	i := bytes.Index(document, []byte(mark))
+	if i < 0 {
+		return nil, false
+	}
+	i += len(mark)
+	return append(document[:i:i], '\n'), true
 }
 
 func (r *report) markdown(w io.Writer, gates [][]string) {

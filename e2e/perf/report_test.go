@@ -154,6 +154,24 @@ func TestReportHasALineForEachSideAndGate(t *testing.T) {
 	}
 }
 
+func TestReportSparesADocumentWithoutItsMark(t *testing.T) {
+	document := filepath.Join(t.TempDir(), "README.md")
+	for _, text := range []string{"", "# By hand\n"} {
+		if err := os.WriteFile(document, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // what it has written it may write again
+			err := (&report{}).write(options{markdown: document})
+			if refused := err != nil; refused != (text != "") {
+				t.Errorf("into %q: got %v", text, err)
+			}
+		}
+		if got, _ := os.ReadFile(document); !strings.HasPrefix(string(got), text) {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
 func TestRowsOfATableHaveTheSameLength(t *testing.T) {
 	r := tenfold()
 	r.Samples[0].Figures["p99"] = 7 // of one side in one round
