@@ -83,7 +83,7 @@ func parseControl(b []byte) (in info) {
 // link. For others it would be worse than nothing: told to leave by an
 // interface that has no route to the far end, Linux takes the far end for a
 // neighbour on that interface (ip_route_output_key_hash_rcu).
-func (a *arrival) path() *packet.Path {
+func (a *arrival) path(links *links) *packet.Path {
 	p := &packet.Path{}
 	var remote netip.Addr
 	if a.from.Family == unix.AF_INET {
@@ -97,7 +97,7 @@ func (a *arrival) path() *packet.Path {
 		if p.IfIndex == 0 {
 			p.IfIndex = a.ifIndex
 		}
-		remote = remote.WithZone(zone(p.IfIndex))
+		remote = remote.WithZone(links.zone(p.IfIndex))
 	}
 	p.Remote = netip.AddrPortFrom(remote, ntohs(a.from.Port))
 	local := netip.AddrFrom16(a.to).Unmap()
@@ -193,6 +193,7 @@ const (
 // a thousand peers at once do not take turns all the time.
 type arrivals struct {
 	rows   [][waysInRow]way
+	links  links
 	turns  int // times that one way took another one's place, since it grew
 	victim uint8
 }
@@ -213,7 +214,7 @@ func (t *arrivals) path(a *arrival) *packet.Path {
 			return row[i].path
 		}
 	}
-	w := way{*a, a.path()}
+	w := way{*a, a.path(&t.links)}
 	t.put(w)
 	return w.path
 }
@@ -252,6 +253,23 @@ func (t *arrivals) put(w way) {
 	}
 	t.victim++
 	row[t.victim%waysInRow] = w
+}
+
+// links remembers the name of the interface that was asked for last: whoever is on
+// our link can send from any number of addresses, and to ask the kernel takes as
+// long as a dozen datagrams. It asks again at times, for an interface may be given
+// another name. The zero links knows none.
+type links struct {
+	index uint32
+	name  string
+	uses  int // left, until the kernel is asked again
+}
+
+func (l *links) zone(ifIndex uint32) string {
+	if l.uses--; l.uses < 0 || l.index != ifIndex {
+		*l = links{index: ifIndex, name: zone(ifIndex), uses: 63}
+	}
+	return l.name
 }
 
 // zone returns the name of an interface, or its number where it has none.

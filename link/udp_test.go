@@ -351,3 +351,29 @@ func TestWaysAreForgotten(t *testing.T) {
 		t.Errorf("got %d places, want %d", n, maxWays)
 	}
 }
+
+// Who is on our link can send from as many link-local addresses as he likes: the
+// kernel is not asked for the name of the link for each.
+func TestLinkLocalStrangersAreNoWork(t *testing.T) {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	strangers := func(first [2]byte) float64 {
+		var known arrivals
+		var a arrival
+		n := 0
+		return testing.AllocsPerRun(2000, func() {
+			n++
+			a.ifIndex = uint32(lo.Index)
+			a.from = sockaddr{Family: unix.AF_INET6, Scope_id: a.ifIndex, Addr: [16]byte{first[0], first[1], 14: byte(n >> 8), 15: byte(n)}}
+			if p := known.path(&a); p.Remote.Addr().IsLinkLocalUnicast() && p.Remote.Addr().Zone() != lo.Name {
+				t.Fatalf("%v: want the zone %s", p.Remote, lo.Name)
+			}
+		})
+	}
+	global, local := strangers([2]byte{0x20, 1}), strangers([2]byte{0xfe, 0x80})
+	if local > global+2 {
+		t.Errorf("%v allocations for a datagram of a link-local stranger, and %v for another", local, global)
+	}
+}
