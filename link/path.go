@@ -256,9 +256,9 @@ func (t *arrivals) put(w way) {
 }
 
 // links remembers the name of the interface that was asked for last: whoever is on
-// our link can send from any number of addresses, and to ask the kernel takes as
-// long as a dozen datagrams. It asks again at times, for an interface may be given
-// another name. The zero links knows none.
+// our link can send from any number of addresses, and to ask the kernel takes a
+// dump of its interfaces and twenty allocations. It asks again at times, for an
+// interface may be given another name. The zero links knows none.
 type links struct {
 	index uint32
 	name  string
