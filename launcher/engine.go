@@ -64,6 +64,7 @@ func engineMain(args []string) {
 	if err := e.run(); err != nil {
 		e.reportFailure(err)
 	}
+	e.child.waitWoken()
 	e.exit.Close()
 	os.Exit(0)
 }
@@ -149,6 +150,9 @@ func (e *engine) takeOrders(orders *json.Decoder) {
 		if o.Stopping {
 			e.child.frontStopping()
 			continue
+		}
+		if o.Signal == unix.SIGCONT {
+			e.child.frontGoesOn()
 		}
 		runs := false
 		if o.Starting {

@@ -25,11 +25,12 @@ type child struct {
 	keeper  int              // the keeper, 0 before
 	retired bool             // the keeper is to end
 
-	frontStops bool // the front has said that it stops, and we have not continued it since
+	frontStops bool // the front has said that it stops, and nobody has continued it since
+	waking     int  // how often it is being woken because of that
 
 	keeping chan struct{}  // closed when the keeper has ended and was not to
 	ends    map[int]report // how those children ended that may prove to be the command
-	reaped  sync.Cond      // ends has grown; its lock is mu
+	reaped  sync.Cond      // ends has grown, or waking is less; its lock is mu
 }
 
 func newChild(f func(report)) *child {
@@ -102,20 +103,17 @@ func (c *child) changed(pid int, ws unix.WaitStatus) {
 		c.stands(true)
 		c.report(report{Event: eventStopped, PID: pid, Signal: ws.StopSignal()})
 	case ws.Continued():
-		// The front follows, whoever continued the command.
-		if c.stands(false) {
-			go c.wakeFront()
-		}
+		c.stands(false)
 	}
 }
 
-// stands notes that the command has been stopped or continued, and reports
-// whether the front is stopped because of it, or about to be.
-func (c *child) stands(stopped bool) (front bool) {
+// stands notes that the command has been stopped or continued. The front, which
+// has stopped because of it or is about to, follows whoever continued it.
+func (c *child) stands(stopped bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopped = stopped
-	return c.frontStops
+	c.wakeIfDue()
 }
 
 // frontStopping is told that the front is about to stop as the command has. That
@@ -124,8 +122,32 @@ func (c *child) frontStopping() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.frontStops = true
-	if !c.stopped {
-		go c.wakeFront()
+	c.wakeIfDue()
+}
+
+// wakeIfDue begins to wake the front if it has stopped and the command has not.
+// c.mu must be held.
+func (c *child) wakeIfDue() {
+	if !c.frontStops || c.stopped {
+		return
+	}
+	c.waking++
+	go func() {
+		c.wakeFront()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.waking--
+		c.reaped.Broadcast()
+	}()
+}
+
+// waitWoken waits until the front has been woken where that was due: one that
+// stops as the command did would stay so without us.
+func (c *child) waitWoken() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.waking > 0 {
+		c.reaped.Wait()
 	}
 }
 
@@ -136,7 +158,7 @@ func (c *child) wakeFront() {
 	front := os.Getppid()
 	for range wakeLooks {
 		c.mu.Lock()
-		due := c.frontStops && !c.stopped
+		due := c.frontStops && !c.stopped && os.Getppid() == front
 		_, state, _, ok := procStat(front)
 		if due && ok && state == 'T' {
 			unix.Kill(front, unix.SIGCONT)
@@ -148,6 +170,13 @@ func (c *child) wakeFront() {
 		}
 		time.Sleep(wakePause)
 	}
+}
+
+// frontGoesOn is told that somebody has continued the front.
+func (c *child) frontGoesOn() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frontStops = false
 }
 
 // How often, and how long after each other, one looks whether the front has
