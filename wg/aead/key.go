@@ -18,27 +18,27 @@ var (
 // used by several goroutines, each with a Batch of its own; it must not be
 // copied.
 type Key struct {
-	bytes   [keyLen]byte // for the kernels
-	library cipher.AEAD
+	bytes  [keyLen]byte // for the kernels
+	single cipher.AEAD  // of golang.org/x/crypto, for one message at a time
 }
 
 // Init makes k a key of those bytes, of which it keeps a copy.
 func (k *Key) Init(key *[keyLen]byte) {
 	k.bytes = *key
-	k.library = New(key)
+	k.single = New(key)
 }
 
 // Wipe overwrites the key. k must not be in use; until the next Init it cannot
 // be used.
 func (k *Key) Wipe() {
-	if k.library != nil {
-		Wipe(k.library)
+	if k.single != nil {
+		Wipe(k.single)
 	}
 	*k = Key{}
 }
 
 // IsZero reports whether k has no key: Init was not called, or Wipe was.
-func (k *Key) IsZero() bool { return k.library == nil }
+func (k *Key) IsZero() bool { return k.single == nil }
 
 // Seal encrypts the texts of b in place and writes their tags behind them.
 func (k *Key) Seal(b *Batch) {

@@ -30,12 +30,12 @@ func TestWipedKeysAreGone(t *testing.T) {
 	}
 	var k Key
 	k.Init(&key)
-	library := k.library
+	single := k.single
 	if k.IsZero() {
 		t.Fatal("a key that was made has no key")
 	}
 	k.Wipe()
-	if !k.IsZero() || !libraryIsWiped(t, library) {
+	if !k.IsZero() || !libraryIsWiped(t, single) {
 		t.Fatal("the key is still there after Wipe")
 	}
 	if !bytes.Equal(key[:4], []byte{1, 2, 3, 0}) {

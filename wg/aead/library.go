@@ -41,7 +41,7 @@ func (k *Key) sealByLibrary(b *Batch) {
 	for i := range b.n {
 		m := &b.m[i]
 		binary.LittleEndian.PutUint64(b.nonce[4:], m.counter)
-		k.library.Seal(m.text[:0], b.nonce[:], m.text, nil)
+		k.single.Seal(m.text[:0], b.nonce[:], m.text, nil)
 	}
 }
 
@@ -50,7 +50,7 @@ func (k *Key) openByLibrary(b *Batch) {
 	for i := range b.n {
 		m := &b.m[i]
 		binary.LittleEndian.PutUint64(b.nonce[4:], m.counter)
-		_, err := k.library.Open(m.text[:0], b.nonce[:], m.text[:len(m.text)+TagLen], nil)
+		_, err := k.single.Open(m.text[:0], b.nonce[:], m.text[:len(m.text)+TagLen], nil)
 		m.ok = err == nil
 	}
 }
