@@ -105,8 +105,7 @@ func TestKeepaliveIsTheOnlyWakeUp(t *testing.T) {
 	p.End(suite.Deadline)
 }
 
-// The executable's pages that only starting needs, and memory that only a burst
-// does, are given back.
+// The executable's pages that only starting needs are given back.
 func TestIdleRunTakesLittleMemory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
