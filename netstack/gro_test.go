@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"slices"
+	"sync"
 	"testing"
 
 	"adit/packet"
@@ -129,9 +130,12 @@ func TestStreamsSurviveBadWeather(t *testing.T) {
 
 func TestStreamLeavesInSegmentsOfTheMTUAndInOrder(t *testing.T) {
 	p := newPair(t, Config{})
+	var mu sync.Mutex // the last acknowledgement may leave when all has arrived
 	var last uint32
 	var segments, reordered, tooLong int
 	join(t, p.near, p.far, func(pkt []byte, b *packet.Batch) {
+		mu.Lock()
+		defer mu.Unlock()
 		copy(b.Append(len(pkt)), pkt)
 		if len(pkt) > p.near.mtu {
 			tooLong++
@@ -166,6 +170,8 @@ func TestStreamLeavesInSegmentsOfTheMTUAndInOrder(t *testing.T) {
 	if n := <-done; n != size {
 		t.Errorf("%d bytes arrived, want %d", n, size)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if segments < size/p.near.mtu || reordered != 0 || tooLong != 0 {
 		t.Errorf("of %d segments %d left out of order, %d longer than the MTU", segments, reordered, tooLong)
 	}
