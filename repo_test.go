@@ -28,10 +28,12 @@ var imports = map[string][]string{
 	"link":         {"adit/packet", "golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
 	"netstack":     {"adit/packet", "gvisor.dev/gvisor", "golang.org/x/net/dns/dnsmessage"},
 	"config":       {"adit/wg"},
+	"preload":      {"adit/broker", "adit/netstack", "golang.org/x/net/dns/dnsmessage", "golang.org/x/sys/unix"},
+	"broker":       {"adit/netstack", "golang.org/x/sys/unix"},
 	"device":       {"adit/packet", "adit/wg", "adit/link", "golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
 	"hostile":      {"golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
 	"gateway":      {"adit/packet", "adit/wg", "adit/netstack", "adit/link", "golang.org/x/net"},
-	"launcher":     {"adit/packet", "adit/wg", "adit/netstack", "adit/link", "adit/config", "golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
+	"launcher":     {"adit/packet", "adit/wg", "adit/netstack", "adit/link", "adit/config", "adit/broker", "adit/preload", "golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
 	"cmd/adit":     {"adit/config", "adit/device", "adit/gateway", "adit/hostile", "adit/launcher", "adit/wg", "github.com/urfave/cli/v2", "golang.org/x/term"},
 	"internal":     {},
 	"examples":     {"adit"},
@@ -42,7 +44,7 @@ var imports = map[string][]string{
 // onlyIn narrows an import down to single files or folders.
 var onlyIn = map[string][]string{
 	"golang.org/x/sys/cpu":  {"wg/aead/", "packet/checksum_amd64.go"},
-	"golang.org/x/sys/unix": {"link/", "launcher/", "device/", "hostile/", "e2e/", "wg/clock_linux.go"},
+	"golang.org/x/sys/unix": {"link/", "launcher/", "broker/", "preload/", "device/", "hostile/", "e2e/", "wg/clock_linux.go"},
 	"gvisor.dev/gvisor":     {"netstack/"},
 	"golang.org/x/crypto":   {"wg/", "e2e/services/", "e2e/flood/"},
 	"os/exec":               {"launcher/", "device/", "hostile/", "e2e/", "cmd/adit/setup.go"},

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"adit/config"
+	"adit/link"
 	"adit/netstack"
 	"adit/packet"
 	"adit/wg"
@@ -20,8 +21,9 @@ type carrier struct {
 	stack   *netstack.Stack
 	wg      *wg.Engine
 	end     context.CancelFunc
-	ended   chan struct{} // closed when the engine has ended
-	err     error         // why; to be read after ended
+	ended   chan struct{}    // closed when the engine has ended
+	err     error            // why; to be read after ended
+	inner   *link.PcapWriter // of --pcap, where there is no device
 	closers closers
 }
 
@@ -44,7 +46,7 @@ type underlay struct {
 func newCarrier(t *tunnel, cfg *config.Config, in inside, mtu int, capture packet.Device) (*carrier, error) {
 	// A stack of carriers has one socket, the next carrier's, which hears its
 	// peers even when it has been silent for long.
-	expose := netstack.Exposed{All: capture == nil}
+	expose := netstack.Exposed{All: cfg != t.cfg}
 	c := &carrier{cfg: cfg, mtu: mtu, ended: make(chan struct{})}
 	var err error
 	c.stack, err = netstack.New(netstack.Config{
@@ -65,16 +67,20 @@ func (c *carrier) start(under *underlay, lock *keyLock, t *tunnel) error {
 	if err != nil {
 		return doing("open the UDP socket", err)
 	}
+	device, upstream := c.recorded(c.stack.Device(), func(b *packet.Batch) { c.wg.Outbound(b) })
 	c.wg, err = wg.New(wg.Config{
 		PrivateKey: c.cfg.PrivateKey, Peers: peersOf(c.cfg),
-		Device: c.stack.Device(), Transport: transport,
+		Device: device, Transport: transport,
 		Resolve: under.resolve, LastTimestamp: lock.last(), SaveTimestamp: lock.save,
 		Logger: t.e.log,
 	})
 	if err != nil {
 		return failed(err)
 	}
-	c.stack.SetUpstream(c.wg.Outbound)
+	if c.inner == nil {
+		upstream = c.wg.Outbound
+	}
+	c.stack.SetUpstream(upstream)
 	c.wg.Subscribe(t.onEvent)
 	lock.settle()
 	ctx, cancel := context.WithCancel(context.Background())

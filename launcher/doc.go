@@ -30,11 +30,18 @@
 //	             keeper; mapping.go: who exists there; devices.go: which descriptors
 //	             are network devices
 //	giveback.go  memory that only starting needed
+//	confined.go  the modes without namespaces: what serves the command;
+//	             stage_confined.go: what it does to itself before it is executed
+//	notify*.go   seccomp mode: the filter, the calls that it tells of, the program's
+//	             memory and descriptors
 //	procs.go     processes by /proc; companions.go: those the keeper ends when nobody
 //	             else is left
 //	wire.go      the messages between the three
-//	mode.go      the table of modes; probe.go and hints.go: what works, and what to type
-//	words.go     every sentence of a refusal; log.go, statusfd.go: what is told
+//	mode.go      the table of modes; ladder.go: which one is used where the strongest
+//	             does not work; probe*.go and hints*.go: what works, and what to type
+//	seccomp.go   the kernel's interface to who answers system calls
+//	library.go   where a program can load the library of preload mode from
+//	words*.go    every sentence of a refusal; log.go, statusfd.go: what is told
 //	             meanwhile
 //	lock.go      one key, one tunnel; the last time stamp
 package launcher

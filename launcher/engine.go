@@ -190,8 +190,7 @@ func (e *engine) run() error {
 		e.exit.add(lock)
 		locks = append(locks, lock)
 	}
-	var err error
-	if e.stage, err = startStage(e.l, e.cfgs[len(e.cfgs)-1]); err != nil {
+	if err := e.startStage(ctx); err != nil {
 		return err
 	}
 	// Only now: of a process that is not dumpable the namespaces of a child
@@ -247,8 +246,51 @@ func (e *engine) begin(ctx context.Context, locks []*keyLock) (*tunnel, int, err
 		return t, 0, context.Cause(ctx)
 	}
 	e.report(report{Event: eventReady})
-	pid, err := e.stage.release(e.child)
+	pid, err := e.stage.release(e.child, func(f *os.File) error { return t.confined.serve(f, e.log, e.warn) })
 	return t, pid, err
+}
+
+// startStage starts the stage in the mode that was asked for or, where that was
+// left to us, in the strongest that works here.
+func (e *engine) startStage(ctx context.Context) (err error) {
+	last := e.cfgs[len(e.cfgs)-1]
+	again := againWith(e.cfgs, e.l.argv())
+	if isConfined(e.l.Mode) {
+		if _, err := tryMode(ctx, e.l.Mode); err != nil {
+			return withOther(ctx, err, again)
+		}
+	}
+	auto := e.l.Mode == modeAuto
+	if auto {
+		e.l.Mode = "namespace"
+		err = maybePowerless(ctx)
+	}
+	if err == nil {
+		e.stage, err = startStage(e.l, last)
+	}
+	if err == nil {
+		return nil
+	}
+	if !auto {
+		return withOther(ctx, err, again)
+	}
+	if e.l.Mode, err = fallbacks(ctx, err); err != nil {
+		return err
+	}
+	e.warn(uncovered(e.l.Mode))
+	e.stage, err = startStage(e.l, last)
+	return err
+}
+
+// maybePowerless makes the attempt of namespaces where they can perhaps be made and
+// are of no use then, as AppArmor does it: that would be found out too late for
+// another mode.
+func maybePowerless(ctx context.Context) error {
+	if thisMachine().read(apparmorSwitch) != "1" {
+		return nil
+	}
+	_, err := probeNamespace(ctx)
+	return err
 }
 
 // abortPatience is how long a start that is given up may take to end well.

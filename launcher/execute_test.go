@@ -20,7 +20,12 @@ const executeName = "test-execute"
 const executeFailed = 99
 
 func TestMain(m *testing.M) {
-	if os.Args[0] != executeName {
+	Main(os.Args) // the attempts start this executable again
+	switch os.Args[0] {
+	case executeName:
+	case surroundedName:
+		surrounded(os.Args[1:])
+	default:
 		os.Exit(m.Run())
 	}
 	err := execute(os.Args[1:], os.Environ())

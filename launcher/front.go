@@ -213,6 +213,9 @@ func (f *front) follow() (Result, error) {
 		if err := f.reports.Decode(&r); err != nil {
 			return f.engineLost(started)
 		}
+		if r.Event == eventMode {
+			f.mode = r.Mode
+		}
 		f.status.report(&r, f.mode)
 		if waiting && r.Event != eventHandshake {
 			f.notify(WaitOver, "")

@@ -3,6 +3,7 @@ package launcher
 import (
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -36,11 +37,23 @@ func thisMachine() *machine {
 	}
 }
 
+// status returns a value of this process's /proc/self/status, trimmed.
+func (m *machine) status(name string) string {
+	for line := range strings.Lines(m.read("/proc/self/status")) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
 const (
 	apparmorSwitch = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 
 	allowOnce = "adit setup apparmor --print | sudo sh"
 	dockerRun = "docker run --security-opt seccomp=unconfined IMAGE"
+
+	hintKubernetes = "in the pod's spec: securityContext: {seccompProfile: {type: Unconfined}}"
 )
 
 // blockers are in the order of asking: what is certain first.
@@ -80,14 +93,24 @@ var blockers = []blocker{
 	{
 		name: "the container's seccomp profile forbids user namespaces",
 		found: func(m *machine) bool {
-			return seccompFiltered(m) && (m.stat("/.dockerenv") || m.stat("/run/.containerenv"))
+			return seccompFiltered(m) && inContainer(m)
 		},
-		hints: func(*machine) []string { return []string{"start the container with: " + dockerRun} },
+		hints: unconfined,
 	},
 	{
 		name:  "a seccomp filter of the caller forbids user namespaces",
 		found: seccompFiltered,
 		hints: func(*machine) []string { return nil },
+	},
+	{
+		name:  "root needs CAP_SETFCAP to be itself in a user namespace",
+		found: rootWithoutSetfcap,
+		hints: func(m *machine) []string {
+			if !inContainer(m) {
+				return nil
+			}
+			return []string{"start the container with: docker run --cap-add SETFCAP IMAGE"}
+		},
 	},
 	{
 		name:  "in a chroot the kernel forbids user namespaces",
@@ -96,13 +119,14 @@ var blockers = []blocker{
 	},
 }
 
-func seccompFiltered(m *machine) bool {
-	for line := range strings.Lines(m.read("/proc/self/status")) {
-		if mode, ok := strings.CutPrefix(line, "Seccomp:"); ok {
-			return strings.TrimSpace(mode) == "2"
-		}
-	}
-	return false
+func seccompFiltered(m *machine) bool { return m.status("Seccomp") == "2" }
+
+// rootWithoutSetfcap reports whether this process is root and lacks the capability
+// that is needed to map uid 0 (user_namespaces(7), since Linux 5.12).
+func rootWithoutSetfcap(m *machine) bool {
+	uids := strings.Fields(m.status("Uid"))
+	caps, err := strconv.ParseUint(m.status("CapEff"), 16, 64)
+	return len(uids) > 1 && uids[1] == "0" && err == nil && caps&(1<<unix.CAP_SETFCAP) == 0
 }
 
 // inChroot reports whether / is not the root of this process's mount namespace:
@@ -134,12 +158,12 @@ func powerless(m *machine, what string, errno syscall.Errno) *Error {
 func usernsRefused(m *machine, what string, err error) *Error {
 	for _, b := range blockers {
 		if b.found(m) {
-			return errBlocked(b.name, what, err, b.hints(m))
+			return errBlocked("namespace", b.name, what, err, b.hints(m))
 		}
 	}
 	layer := layerUnknown
 	if errors.Is(err, unix.ENOSPC) {
 		layer = layerFull
 	}
-	return errBlocked(layer, what, err, []string{"adit doctor"})
+	return errBlocked("namespace", layer, what, err, []string{"adit doctor"})
 }

@@ -2,8 +2,8 @@ package launcher
 
 import (
 	"context"
-	"errors"
 	"io"
+	"os"
 )
 
 // A mode is one way of getting hold of a program's traffic; the table below is
@@ -11,6 +11,7 @@ import (
 type mode struct {
 	name   string
 	covers string
+	notes  []string                                         // what it does not promise
 	probe  func(context.Context) (detail string, err error) // a real attempt; err is an *Error
 }
 
@@ -19,26 +20,44 @@ var modes = []mode{
 	{
 		name:   "namespace",
 		covers: "everything: any program, TCP, UDP, ICMP, names, IPv4 and IPv6",
+		notes:  []string{noteAsking},
 		probe:  probeNamespace,
 	},
-	{name: "seccomp", covers: "TCP, UDP and names of any program", probe: notYet("seccomp")},
-	{name: "preload", covers: "TCP and names of dynamically linked programs", probe: notYet("preload")},
+	{
+		name:   "seccomp",
+		covers: "TCP, UDP and names of any program, IPv4 and IPv6",
+		notes:  []string{noteRefused, noteLoopback, noteAsking, notePtrace, noteSetID},
+		probe:  probeSeccomp,
+	},
+	{
+		name:   "preload",
+		covers: "TCP and names of dynamically linked programs, IPv4 and IPv6",
+		notes:  []string{noteOnlyTCP, noteLoopback, noteAsking, notePtrace, noteSetID},
+		probe:  probePreload,
+	},
 }
 
-func notYet(name string) func(context.Context) (string, error) {
-	return func(context.Context) (string, error) {
-		return "", errModeNotYet(name, nil)
-	}
-}
+// modeAuto is the strongest of the table that works.
+const modeAuto = "auto"
 
-// chooseMode returns the name of the mode to use. For auto, that is the one
-// mode there is so far; whether it works is found out by using it.
+// chooseMode returns the name of the mode to use, modeAuto where that is found
+// out by trying. Only namespace shows the command another uid, so there is
+// nothing to find out for who asks for that.
 func chooseMode(o *Options) (string, error) {
+	asRoot := o.AsRoot && os.Geteuid() != 0
 	switch m := o.Config.Options.Mode; m {
-	case "", "auto", "namespace":
-		return "namespace", nil
+	case "", modeAuto:
+		if asRoot {
+			return "namespace", nil
+		}
+		return modeAuto, nil
+	case "namespace":
+		return m, nil
 	case "seccomp", "preload":
-		return "", errModeNotYet(m, againWith(append(o.Outer, o.Config), o.Argv))
+		if asRoot {
+			return "", errAsRoot(m, againWith(append(o.Outer, o.Config), o.Argv))
+		}
+		return m, nil
 	default:
 		return "", errNoSuchMode(m)
 	}
@@ -48,6 +67,7 @@ func chooseMode(o *Options) (string, error) {
 type ModeReport struct {
 	Mode   string   // its name
 	Covers string   // what of a program's traffic it carries
+	Notes  []string // what it does not promise
 	Works  bool     // by a real attempt
 	Detail string   // how: "TUN", or "veth pair (no TUN: …)"
 	Reason string   // why not, naming the layer that said no
@@ -58,15 +78,11 @@ type ModeReport struct {
 func Probe(ctx context.Context) []ModeReport {
 	var reports []ModeReport
 	for _, m := range modes {
-		r := ModeReport{Mode: m.name, Covers: m.covers}
+		r := ModeReport{Mode: m.name, Covers: m.covers, Notes: m.notes}
 		detail, err := m.probe(ctx)
 		r.Detail, r.Works = detail, err == nil
 		if err != nil {
-			r.Reason = err.Error()
-			var e *Error
-			if errors.As(err, &e) {
-				r.Hints = e.Hints
-			}
+			r.Reason, r.Hints = err.Error(), hintsOf(err)
 		}
 		reports = append(reports, r)
 	}
@@ -91,6 +107,8 @@ func Main(args []string) bool {
 		keeperMain(args[1:])
 	case probeName:
 		probeMain(args[1:])
+	case probeFilterName:
+		probeFilterMain(args[1:])
 	default:
 		return false
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,32 @@ func probeNamespace(ctx context.Context) (string, error) {
 		return fmt.Sprintf("veth pair (no TUN: %s)", r.NoTUN), nil
 	}
 	return "TUN", nil
+}
+
+// probeElsewhere has a child make the attempt.
+func probeElsewhere(ctx context.Context) (string, error) {
+	var r stageReport
+	err := withProbe(ctx, probeNamespaces, func(p *stage, _ int) error {
+		_, err := p.sock.receive(&r)
+		return err
+	})
+	switch {
+	case err != nil:
+		return "", errStep("make the attempt", err)
+	case r.Text != "":
+		return "", errReported("namespace", r.Text, r.Notes)
+	}
+	return r.Device, nil
+}
+
+// reportNamespace is that child's part.
+func reportNamespace(sock *seqpacket) {
+	detail, err := probeNamespace(context.Background())
+	r := stageReport{Device: detail}
+	if err != nil {
+		r.Text, r.Notes = strings.TrimPrefix(err.Error(), "mode namespace: "), hintsOf(err)
+	}
+	sock.send(&r)
 }
 
 // probeMain is the main of the process that probeNamespace starts.

@@ -47,8 +47,8 @@ func childrenOf(pid int) []int {
 }
 
 // strangers returns those children of this process that live in another network
-// namespace: what the command has left us, and not what our own caller had
-// started before it became adit by exec.
+// namespace, or under more filters than we: what the command has left us, and not
+// what our own caller had started before it became adit by exec.
 func strangers() []int {
 	if childless() {
 		return nil // what is so mostly, and asked in one system call
@@ -60,11 +60,36 @@ func strangers() []int {
 	var out []int
 	for _, pid := range childrenOf(os.Getpid()) {
 		// A process in another user namespace does not even let us look.
-		if theirs, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/net"); err != nil || theirs != ours {
+		if theirs, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/net"); err != nil || theirs != ours || isConfinedProcess(pid) {
 			out = append(out, pid)
 		}
 	}
 	return out
+}
+
+// isConfinedProcess reports whether a process is the command's in a mode without
+// namespaces, or is about to be.
+func isConfinedProcess(pid int) bool {
+	if name, _, _, found := procStat(pid); found && name == stageName {
+		return true
+	}
+	return filtersOf(strconv.Itoa(pid)) > filtersOf("self")
+}
+
+// filtersOf returns how many seccomp filters a process is under (proc(5),
+// /proc/PID/status, Linux 5.9).
+func filtersOf(pid string) int {
+	b, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if s, found := strings.CutPrefix(line, "Seccomp_filters:"); found {
+			n, _ := strconv.Atoi(strings.TrimSpace(s))
+			return n
+		}
+	}
+	return 0
 }
 
 // childless reports whether this process has no child, ended or not.

@@ -93,6 +93,9 @@ func stageRun(sock *seqpacket, argv []string) error {
 		return step("receive the configuration", err)
 	}
 	cwd, cwdErr := os.Getwd()
+	if isConfined(c.Mode) {
+		return becomeConfined(sock, &c, argv)
+	}
 	umask := unix.Umask(0o022) // what we make, the command must be able to read
 	resolvers := resolverAddresses()
 	report := &stageReport{}
@@ -153,6 +156,11 @@ func becomeCommand(sock *seqpacket, c *stageConfig, argv []string) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0); err != nil {
 		return step("forget the engine", os.NewSyscallError("prctl", err))
 	}
+	return executeOrReport(sock, argv)
+}
+
+// executeOrReport executes the command. It returns only if the engine is gone.
+func executeOrReport(sock *seqpacket, argv []string) error {
 	if err := sock.send(&stageReport{Step: stepExec}); err != nil {
 		return step(stepExec, err)
 	}

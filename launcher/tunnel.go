@@ -26,6 +26,7 @@ type tunnel struct {
 	timeout  time.Duration
 	captures []*link.PcapWriter // of --pcap
 	tun      *link.TUN          // the command's device, if it is one
+	confined *confined          // what serves a command without a device
 	closers  closers
 }
 
@@ -71,6 +72,9 @@ func (t *tunnel) openCarrier(ctx context.Context, cfg *config.Config, under *und
 	if cfg != t.cfg {
 		return newCarrier(t, cfg, in, mtu, nil)
 	}
+	if isConfined(t.e.l.Mode) {
+		return t.openConfined(cfg, in, mtu)
+	}
 	report, files, err := t.e.stage.furnish(t.stageConfig(in, mtu))
 	if err != nil {
 		return nil, err
@@ -91,6 +95,33 @@ func (t *tunnel) openCarrier(ctx context.Context, cfg *config.Config, under *und
 		return nil, err
 	}
 	t.serveNames(c, report.Sockets, files[1:])
+	return c, nil
+}
+
+// openConfined makes the command's carrier and what serves it, in a mode without
+// namespaces.
+func (t *tunnel) openConfined(cfg *config.Config, in inside, mtu int) (*carrier, error) {
+	c, err := newCarrier(t, cfg, in, mtu, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err = t.captureInner(c); err == nil {
+		t.confined, err = t.confine(c, in)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	t.closers.add(t.confined)
+	f := t.confined
+	report, _, err := t.e.stage.furnish(&stageConfig{
+		Mode: f.mode, KeepSockets: f.lender != nil && f.lender.keeps, Library: f.library, Ignored: t.e.l.Ignored,
+	})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	t.reportMode(report, mtu)
 	return c, nil
 }
 
@@ -118,11 +149,14 @@ func (t *tunnel) openDevice(kind string, f *os.File, mtu int) (packet.Device, er
 
 // reportMode says, at -v only, how the command's traffic is got hold of.
 func (t *tunnel) reportMode(r *stageReport, mtu int) {
-	t.e.report(report{Event: eventMode, Text: r.Device})
+	t.e.report(report{Event: eventMode, Text: r.Device, Mode: t.e.l.Mode})
 	log := t.e.log.With("mode", t.e.l.Mode)
-	if r.Device == "veth" {
+	switch r.Device {
+	case "seccomp", "preload":
+		log.Info("the command's sockets are adit's", "mtu", mtu)
+	case "veth":
 		log.Info("the device is a veth pair", "because", r.NoTUN, "mtu", mtu)
-	} else {
+	default:
 		log.Info("the device is a tun", "mtu", mtu)
 	}
 	for _, note := range r.Notes {

@@ -25,6 +25,8 @@ const (
 	innerName  = "adit-inner"
 	keeperName = "adit-keeper"
 	probeName  = "adit-probe"
+
+	probeFilterName = "adit-probe-filter"
 )
 
 // A launch is what the front tells the engine, once: everything.
@@ -116,6 +118,7 @@ type report struct {
 	Code   int            `json:",omitempty"`
 	Signal syscall.Signal `json:",omitempty"`
 	PID    int            `json:",omitempty"`
+	Mode   string         `json:",omitempty"` // of eventMode
 	Hints  []string       `json:",omitempty"`
 }
 
@@ -153,6 +156,10 @@ type stageConfig struct {
 	KeepEtc   bool // writes to /etc must last: bind files instead of an overlay
 	Ignored   uint64
 
+	Mode        string // one without namespaces: nothing is to be furnished
+	KeepSockets bool   // its filter tells of every socket that is made
+	Library     string // the file that is to be preloaded
+
 	Front, Engine int           // pids
 	StopTimeout   time.Duration // between TERM and KILL
 }
@@ -160,15 +167,17 @@ type stageConfig struct {
 // A stageReport is what the stage answers: first how the namespaces came out,
 // with descriptors beside it, and then only if the command could not be started.
 type stageReport struct {
-	Device  string   // "tun" or "veth"
-	NoTUN   string   // why it is not a TUN
-	Sockets []string // the addresses of the DNS sockets that follow the device
-	Notes   []string // for the log
-	PID     int      // of the process that becomes the command, when it is another
-	Keeper  int      // pid of the keeper
-	Step    string   // what failed
-	Errno   syscall.Errno
-	Text    string
+	Device   string   // "tun" or "veth"
+	NoTUN    string   // why it is not a TUN
+	Sockets  []string // the addresses of the DNS sockets that follow the device
+	Notes    []string // for the log
+	PID      int      // of the process that becomes the command, when it is another
+	Keeper   int      // pid of the keeper
+	Listener bool     // the filter's listener is beside it
+	Path     string   // of the command, if it matters
+	Step     string   // what failed
+	Errno    syscall.Errno
+	Text     string
 }
 
 // errStageGone is returned by send and receive when the other end has been closed.

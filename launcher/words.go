@@ -40,22 +40,6 @@ func errCannotExecute(name string, err error) *Error {
 	return &Error{Code: CodeCannotRun, Err: fmt.Errorf("%s: cannot be executed: %w", name, rootCause(err))}
 }
 
-// ErrNotYet is the cause of a refusal of a mode that this version does not have.
-var ErrNotYet = errors.New("this version does not have it yet")
-
-// again is what to type to run the same once more, with other options.
-func errModeNotYet(mode string, again func(options string) string) *Error {
-	e := failed(fmt.Errorf("mode %s: %w", mode, ErrNotYet))
-	if again != nil {
-		e.Hints = []string{again("--mode=namespace")}
-	}
-	return e
-}
-
-func errNoSuchMode(mode string) *Error {
-	return failed(fmt.Errorf("mode %q is not one of auto, namespace, seccomp, preload", mode))
-}
-
 // errEngineLost is about an engine that has died without a word, how says by
 // what.
 func errEngineLost(started bool, how unix.WaitStatus) *Error {
@@ -85,25 +69,6 @@ func errKeyInUse(public wg.PublicKey) *Error {
 func errUnresolved(ep config.Endpoint, err error) *Error {
 	return failed(fmt.Errorf("resolve the endpoint %s: %w", ep, err), "getent ahosts "+ep.Host)
 }
-
-func errStep(step string, err error) *Error {
-	e := failed(fmt.Errorf("mode namespace: %s: %w", step, err))
-	// ENOSPC is here of namespaces or mounts (clone(2), mount(2)), not of a disk.
-	if e.Hints == nil || errors.Is(err, unix.ENOSPC) {
-		e.Hints = []string{"adit doctor"}
-	}
-	return e
-}
-
-// errBlocked names the layer of the system that forbids namespaces.
-func errBlocked(layer, step string, err error, hints []string) *Error {
-	return failed(fmt.Errorf("mode namespace: %s: %s: %w", layer, step, rootCause(err)), hints...)
-}
-
-const (
-	layerUnknown = "user namespaces are not permitted here"
-	layerFull    = "no more user namespaces: they are nested more than 32 deep or the user's quota is used up"
-)
 
 // errNoHandshake is the end of the wait for a tunnel that did not come up.
 func errNoHandshake(endpoints string, timeout time.Duration, sent, received uint64, public wg.PublicKey, again func(string) string) *Error {

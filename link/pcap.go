@@ -46,6 +46,9 @@ func (p *PcapWriter) Err() error {
 	return p.err
 }
 
+// Record writes the packets of b, which it does not keep.
+func (p *PcapWriter) Record(b *packet.Batch) { p.batch(b, nil) }
+
 // batch writes the packets of b, each behind the header that head appends.
 func (p *PcapWriter) batch(b *packet.Batch, head func(buf []byte, i int) []byte) {
 	now := time.Now()

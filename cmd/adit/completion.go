@@ -60,7 +60,7 @@ func commandNames(app *cli.App) (names []string) {
 
 // values are the words that an option or command may be followed by.
 var values = map[string]string{
-	"--mode":       "auto namespace",
+	"--mode":       "auto namespace seccomp preload",
 	"--dns":        "host off",
 	"--wait":       "handshake none",
 	"--log-format": "text json",

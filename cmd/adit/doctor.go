@@ -24,6 +24,7 @@ type doctorReport struct {
 type modeReport struct {
 	Mode   string   `json:"mode"`
 	Covers string   `json:"covers"`
+	Notes  []string `json:"notes,omitempty"` // what it does not promise
 	Works  bool     `json:"works"`
 	Detail string   `json:"detail,omitempty"`
 	Reason string   `json:"reason,omitempty"`
@@ -118,6 +119,11 @@ func (r *doctorReport) text() string {
 		}
 		for _, h := range m.Hints {
 			fmt.Fprintf(&b, "  hint: %s\n", printable(h))
+		}
+		for _, n := range m.Notes {
+			if m.Works { // of a mode that does not, nobody asks that
+				fmt.Fprintf(&b, "  note: %s\n", printable(n))
+			}
 		}
 	}
 	if !chosen {

@@ -69,7 +69,7 @@ of the tunnel and no other. Options end at the first word that is none.
 
 The exit status is the command's own, 128+N when signal N killed it; 124 the
 tunnel was not usable in time, 125 adit failed, 126 the command cannot be
-executed, 127 it was not found.
+executed, or mode preload cannot cover it, 127 it was not found.
 
 Example: adit run -c wg0.conf --dns 10.0.0.1 -- curl https://example.com
 `,
@@ -99,8 +99,9 @@ Example: adit check -c wg0.conf --strict
 	"doctor": `
 usage: adit doctor [-c FILE]... [--json]
 
-Tries every mode on this machine and says what works, which layer of the system
-is in the way of the rest, and what to type. The exit status is 1 if none works.
+Tries every mode on this machine and says what works and what that leaves out,
+which layer of the system is in the way of the rest, and what to type. The exit
+status is 1 if none works.
 
   -c, --config FILE|NAME|-  look at this configuration, too; repeated: at each
   --config-fd N, --set ASSIGNMENT, --strict
@@ -245,7 +246,9 @@ Example: adit help run
 }
 
 // tunnelHelp is common to the commands that take tunnelFlags.
-const tunnelHelp = `  --mode auto|namespace     how the traffic is caught (auto: the strongest)
+const tunnelHelp = `  --mode auto|namespace|seccomp|preload
+                            how the traffic is caught (auto: the strongest
+                            that works here, see adit doctor)
   --dns IP[,IP...]|host|off nameservers asked through the tunnel; host: the
                             host's, outside of it (the file's DNS=)
   --dns-search DOMAIN       (the file's)

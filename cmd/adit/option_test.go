@@ -175,8 +175,9 @@ func TestLevelOfTheEnvironmentYieldsToTheFlag(t *testing.T) {
 func TestDoctorReportsWhatTheProbeFound(t *testing.T) {
 	inFolder(t, map[string]string{"wg0.conf": strings.Replace(goodConf, "10.0.0.1\n", "10.0.0.1\nTable = off\n", 1)})
 	modes := []launcher.ModeReport{
-		{Mode: "namespace", Covers: "everything", Reason: "mode namespace: clone: operation not permitted", Hints: []string{"adit setup apparmor --print | sudo sh"}},
-		{Mode: "seccomp", Covers: "most", Works: true, Detail: "notify"},
+		{Mode: "namespace", Covers: "everything", Notes: []string{"not all"}, Reason: "mode namespace: clone: operation not permitted", Hints: []string{"adit setup apparmor --print | sudo sh"}},
+		{Mode: "seccomp", Covers: "most", Notes: []string{"others can look"}, Works: true, Detail: "notify"},
+		{Mode: "preload", Covers: "some", Notes: []string{"no UDP"}, Works: true},
 	}
 	s := call{args: []string{"doctor", "-c", "wg0.conf"}, modes: modes}.run(t)
 	want := `mode namespace: no
@@ -186,6 +187,10 @@ func TestDoctorReportsWhatTheProbeFound(t *testing.T) {
 mode seccomp: works, is used
   covers: most
   how: notify
+  note: others can look
+mode preload: works
+  covers: some
+  note: no UDP
 configuration wg0.conf: can be used
   note: wg0.conf:5: Table: is the host's business: ignored
 `
@@ -198,6 +203,9 @@ configuration wg0.conf: can be used
     {
       "mode": "namespace",
       "covers": "everything",
+      "notes": [
+        "not all"
+      ],
       "works": false,
       "reason": "clone: operation not permitted",
       "hints": [

@@ -1,0 +1,99 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+
+	"adit/netstack"
+)
+
+// A Config says what a Broker works with.
+type Config struct {
+	Dialer    netstack.Dialer
+	Addresses []netip.Addr // the program's own, in the tunnel
+
+	// Stubs are the nameservers whose port 53 is answered by Answer instead of
+	// being asked. Answer serves either of its arguments, the other is nil, until
+	// it is closed. If nil, the stubs refuse.
+	Stubs  []netip.Addr
+	Answer func(udp net.PacketConn, tcp net.Listener)
+
+	// Resolvers are the directories of the sockets by which resolver daemons of
+	// the host are asked: ConnectUnix refuses those.
+	Resolvers []string
+
+	Logger *slog.Logger // nil discards
+}
+
+// A Broker makes and serves the sockets of one run.
+type Broker struct {
+	cfg  Config
+	log  *slog.Logger
+	lo   *loopback
+	ctx  context.Context // ends with the Broker
+	stop context.CancelFunc
+
+	streams streams
+	udp     datagramState
+
+	mu        sync.Mutex // guards what follows
+	datagrams map[uint64]*Datagram
+}
+
+// New opens the broker's own sockets on lo.
+func New(cfg Config) (*Broker, error) {
+	lo, err := openLoopback()
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{cfg: cfg, log: cfg.Logger, lo: lo, datagrams: make(map[uint64]*Datagram)}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	b.ctx, b.stop = context.WithCancel(context.Background())
+	b.streams.init()
+	return b, nil
+}
+
+// Close ends every connection. What the program holds goes dead with it.
+func (b *Broker) Close() error {
+	b.stop()
+	b.closeDatagrams()
+	b.streams.wait()
+	return b.lo.Close()
+}
+
+// Datagram returns the UDP socket with the inode, nil if that is none.
+func (b *Broker) Datagram(ino uint64) *Datagram {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.datagrams[ino]
+}
+
+// HasDatagrams reports whether the program has any UDP socket.
+func (b *Broker) HasDatagrams() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.datagrams) > 0
+}
+
+// isOwn reports whether addr is the program's own: of its loopback, or its
+// address in the tunnel.
+func (b *Broker) isOwn(addr netip.Addr) bool {
+	if addr.IsLoopback() {
+		return true
+	}
+	for _, a := range b.cfg.Addresses {
+		if a == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// ok is the result of a call that succeeded.
+const ok = syscall.Errno(0)

@@ -1,0 +1,340 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A dial is a connection through the tunnel that is being made for a socket of the
+// program's.
+type dial struct {
+	ino    uint64
+	family int
+	fd     int // of the program's socket, ours
+	far    netip.AddrPort
+	local  netip.AddrPort // what the program's end is called meanwhile
+	hole   bool           // the socket's own connect is pending
+	fails  bool           // it has failed, and the socket is being told; under streams.mu
+
+	cancel context.CancelFunc
+	done   chan struct{} // closed when it has come to its end; then:
+	errno  syscall.Errno
+}
+
+// Connect is connect(2) of a TCP socket. A socket that blocks is waited for; if
+// ctx ends first, the connection goes on to be made, and the call that follows
+// finds it.
+func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte) syscall.Errno {
+	family, is := streamFamily(fd)
+	if !is {
+		return unix.EACCES
+	}
+	if len(sa) >= 2 && Family(sa) == unix.AF_UNSPEC {
+		return b.disconnect(ino, fd)
+	}
+	far, errno := parseSockaddr(family, sa)
+	if errno != 0 {
+		return errno
+	}
+	far = toSomebody(far)
+	nonblock := isNonblocking(fd)
+	if d, fails := b.streams.dialOf(ino); d != nil && fails {
+		<-d.done
+	} else if d != nil && nonblock {
+		return unix.EALREADY
+	} else if d != nil {
+		return d.wait(ctx, fd)
+	}
+	if errno := b.streams.takeFailure(ino); errno != 0 {
+		unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) // told now
+		return errno
+	}
+	if state, err := tcpState(fd); err != nil || state != tcpClose {
+		return b.connectAgain(family, fd)
+	}
+	b.streams.forget(ino)
+	if b.isOwn(far.Addr()) && !b.isStub(far) {
+		return b.connectOwn(ino, family, fd, far)
+	}
+	local, errno := b.route(far)
+	if errno != 0 {
+		return errno
+	}
+	return b.connectFar(ctx, ino, family, fd, far, local, nonblock)
+}
+
+// toSomebody is what the kernel makes of a wildcard as a destination: loopback.
+func toSomebody(far netip.AddrPort) netip.AddrPort {
+	switch far.Addr() {
+	case netip.IPv4Unspecified():
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), far.Port())
+	case netip.IPv6Unspecified():
+		return netip.AddrPortFrom(netip.IPv6Loopback(), far.Port())
+	}
+	return far
+}
+
+// connectAgain is a connect of a socket that is not idle: the kernel knows what to
+// say, and that it is connected already once it is.
+func (b *Broker) connectAgain(family, fd int) syscall.Errno {
+	to := b.lo.hole.at
+	if peer, err := nativePeer(fd); err == nil {
+		to = peer
+	}
+	return errnoOf(unix.Connect(fd, toUnix(family, to)))
+}
+
+// connectOwn connects to a listener of the program's own. Where there is none the
+// kernel refuses, in its own way: nobody listens at the relay's address, port 1.
+func (b *Broker) connectOwn(ino uint64, family, fd int, far netip.AddrPort) syscall.Errno {
+	to, known := b.streams.listener(far)
+	if !known {
+		to = b.lo.nobody()
+	}
+	if errno := b.leaveFrom(family, fd, far); errno != 0 {
+		return errno
+	}
+	if !far.Addr().IsLoopback() || far.Addr().Is4() != (family == unix.AF_INET) {
+		defer b.streams.nameAfter(ino, family, fd, far)
+	}
+	return errnoOf(unix.Connect(fd, toUnix(family, to)))
+}
+
+// leaveFrom binds a socket that connects to ::1 to the address that says so.
+func (b *Broker) leaveFrom(family, fd int, far netip.AddrPort) syscall.Errno {
+	if family == unix.AF_INET {
+		return ok
+	}
+	local, err := nativeLocal(fd)
+	if err != nil || local.Port() != 0 {
+		return errnoOf(err)
+	}
+	speakIPv4(fd)
+	if far.Addr().Is4() {
+		return ok
+	}
+	unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	return errnoOf(unix.Bind(fd, toUnix(family, netip.AddrPortFrom(b.lo.at(6), 0))))
+}
+
+// nameAfter notes that a socket was connected to an address of the program's own
+// that the kernel does not know.
+func (s *streams) nameAfter(ino uint64, family, fd int, far netip.AddrPort) {
+	local, err := nativeLocal(fd)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	remember(s.names, ino, names{family, netip.AddrPortFrom(far.Addr(), local.Port()), far})
+}
+
+// route returns the address from which far is reached, or why it is not. Nothing
+// is sent.
+func (b *Broker) route(far netip.AddrPort) (netip.AddrPort, syscall.Errno) {
+	if b.isStub(far) {
+		return netip.AddrPortFrom(far.Addr(), 0), ok
+	}
+	port := far.Port()
+	if port == 0 {
+		port = 1
+	}
+	c, err := b.cfg.Dialer.DialContext(b.ctx, "udp", netip.AddrPortFrom(far.Addr(), port).String())
+	if err != nil {
+		return netip.AddrPort{}, errnoOf(err)
+	}
+	defer c.Close()
+	return addrPortOf(c.LocalAddr()), ok
+}
+
+// connectFar connects through the tunnel.
+func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far, local netip.AddrPort, nonblock bool) syscall.Errno {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return errnoOf(err)
+	}
+	d := &dial{ino: ino, family: family, fd: own, far: far, local: local, hole: nonblock, done: make(chan struct{})}
+	if family == unix.AF_INET6 {
+		speakIPv4(fd)
+	}
+	if nonblock {
+		switch err := unix.Connect(own, toUnix(family, b.lo.hole.at)); err {
+		case unix.EINPROGRESS:
+		default:
+			unix.Close(own)
+			return errnoOf(err)
+		}
+		at, _ := nativeLocal(own)
+		d.local = netip.AddrPortFrom(local.Addr(), at.Port())
+	}
+	dialCtx, cancel := context.WithCancel(b.ctx)
+	d.cancel = cancel
+	s := &b.streams
+	s.mu.Lock()
+	s.dials[ino] = d
+	s.mu.Unlock()
+	s.running.Go(func() { b.make(dialCtx, d) })
+	if nonblock {
+		return unix.EINPROGRESS
+	}
+	return d.wait(ctx, fd)
+}
+
+// wait waits for the end of a dial, as a connect of fd does.
+func (d *dial) wait(ctx context.Context, fd int) syscall.Errno {
+	by := timeout(fd, unix.SO_SNDTIMEO)
+	select {
+	case <-d.done:
+		return d.errno
+	case <-ctx.Done():
+		return unix.EINTR
+	case <-by:
+		return unix.EINPROGRESS // socket(7), SO_SNDTIMEO
+	}
+}
+
+// make makes the connection and joins it to the program's socket.
+func (b *Broker) make(ctx context.Context, d *dial) {
+	defer unix.Close(d.fd)
+	far, err := b.dialFar(ctx, d.far)
+	var near net.Conn
+	if err == nil {
+		if near, err = b.join(d); err != nil {
+			far.Close()
+		}
+	}
+	d.errno = errnoOf(err)
+	if d.errno != ok && d.hole && ctx.Err() == nil {
+		b.fail(d)
+	}
+	b.streams.settle(d, far)
+	close(d.done)
+	if d.errno == ok {
+		b.relay(near, far)
+	}
+}
+
+// settle notes how a dial has ended.
+func (s *streams) settle(d *dial, far net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.dials, d.ino)
+	if d.errno != ok {
+		return
+	}
+	local := addrPortOf(far.LocalAddr())
+	if !local.IsValid() {
+		local = d.local
+	}
+	remember(s.names, d.ino, names{d.family, local, d.far})
+}
+
+func (b *Broker) dialFar(ctx context.Context, far netip.AddrPort) (net.Conn, error) {
+	if b.isStub(far) {
+		return b.stubConn()
+	}
+	return b.cfg.Dialer.DialContext(ctx, "tcp", far.String())
+}
+
+// join connects the program's socket to a new one of ours.
+func (b *Broker) join(d *dial) (net.Conn, error) {
+	var fd int
+	var err error
+	if d.hole {
+		var local netip.AddrPort
+		if local, err = nativeLocal(d.fd); err == nil {
+			fd, err = b.lo.hole.pull(local)
+		}
+	} else if err = unix.Connect(d.fd, toUnix(d.family, b.lo.relay)); err == nil {
+		var local netip.AddrPort
+		if local, err = nativeLocal(d.fd); err == nil {
+			fd, err = b.lo.claim(local)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return streamConn(fd)
+}
+
+// fail ends the pending connect of the program's socket. Who waits for it hears
+// of an error, and asks which. A refusal is made the kernel's own, for who does not
+// ask: where the relay is, nobody listens at port 1.
+func (b *Broker) fail(d *dial) {
+	s := &b.streams
+	s.mu.Lock()
+	d.fails = true
+	remember(s.failed, d.ino, d.errno)
+	s.mu.Unlock()
+	rawConnect(d.fd, unspecified)
+	if d.errno == unix.ECONNREFUSED {
+		unix.GetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		unix.Connect(d.fd, toUnix(d.family, b.lo.nobody()))
+	}
+}
+
+// unspecified is the address by which a socket is disconnected (connect(2)).
+var unspecified = make([]byte, unix.SizeofSockaddrInet4)
+
+// disconnect is connect(2) with AF_UNSPEC: the socket is as new. The kernel leaves
+// a TCP socket bound to lo.
+func (b *Broker) disconnect(ino uint64, fd int) syscall.Errno {
+	if d, _ := b.streams.dialOf(ino); d != nil {
+		d.cancel()
+		<-d.done
+	}
+	b.streams.takeFailure(ino)
+	b.streams.forget(ino)
+	return rawConnect(fd, unspecified)
+}
+
+// dialOf returns what is being done for a socket, nil if that is nothing.
+func (s *streams) dialOf(ino uint64) (d *dial, fails bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d = s.dials[ino]
+	return d, d != nil && d.fails
+}
+
+// forget forgets what a socket was, which is a new one or as good as new.
+func (s *streams) forget(ino uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.names, ino)
+}
+
+// errnoOf returns what a system call would have said in the place of err.
+func errnoOf(err error) syscall.Errno {
+	var errno syscall.Errno
+	var t interface{ Timeout() bool }
+	switch {
+	case err == nil:
+		return ok
+	case errors.As(err, &errno):
+		return errno
+	case errors.As(err, &t) && t.Timeout():
+		return unix.ETIMEDOUT
+	case errors.Is(err, context.Canceled), errors.Is(err, net.ErrClosed):
+		return unix.ENETDOWN
+	}
+	return unix.ENETUNREACH
+}
+
+// addrPortOf returns the address of a connection's end, the zero one if it is not
+// of IP.
+func addrPortOf(a net.Addr) netip.AddrPort {
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		p := a.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	case *net.UDPAddr:
+		p := a.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	return netip.AddrPort{}
+}

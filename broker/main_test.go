@@ -1,0 +1,9 @@
+package broker
+
+import (
+	"testing"
+
+	"adit/internal/goroutines"
+)
+
+func TestMain(m *testing.M) { goroutines.Main(m) }

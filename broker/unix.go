@@ -1,0 +1,207 @@
+package broker
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ConnectUnix is connect(2) of a socket that is not of IP, fd, on behalf of thread
+// tid: of a unix socket mostly. The address has been read from the program's memory
+// once, and nothing that the program does meanwhile can put another in its place.
+// Sockets of resolver daemons refuse.
+//
+// The other end sees this process's pid in the credentials (SO_PEERCRED), and the
+// user of the thread.
+func (b *Broker) ConnectUnix(tid, fd int, sa []byte) syscall.Errno {
+	if family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil {
+		return errnoOf(err)
+	} else if family == unix.AF_INET || family == unix.AF_INET6 {
+		return unix.EACCES // one that somebody outside has handed over
+	}
+	path, isPath := unixPath(sa)
+	if !isPath {
+		return rawConnect(fd, sa)
+	}
+	errno := unix.EACCES
+	err := asThread(tid, func() {
+		socket, err := openAs(tid, path)
+		if err != nil {
+			errno = errnoOf(err)
+			return
+		}
+		defer unix.Close(socket)
+		if b.isResolver(socket) {
+			errno = unix.ECONNREFUSED
+			return
+		}
+		errno = rawConnect(fd, unixAddress(fmt.Sprintf("/proc/self/fd/%d", socket)))
+	})
+	if err != nil {
+		return unix.EACCES
+	}
+	return errno
+}
+
+// unixPath returns the path in an address of the file system, unix(7).
+func unixPath(sa []byte) (string, bool) {
+	if len(sa) <= 2 || Family(sa) != unix.AF_UNIX || sa[2] == 0 {
+		return "", false
+	}
+	path, _, _ := bytes.Cut(sa[2:min(len(sa), unix.SizeofSockaddrUnix)], []byte{0})
+	return string(path), true
+}
+
+func unixAddress(path string) []byte {
+	sa := make([]byte, 2, len(path)+3)
+	sa[0] = unix.AF_UNIX // little-endian, as all that adit runs on
+	sa = append(sa, path...)
+	return append(sa, 0)
+}
+
+// openAs opens the file that path leads thread tid to, without touching it.
+func openAs(tid int, path string) (int, error) {
+	of := "/proc/" + strconv.Itoa(tid)
+	// What is said of oneself is said of the thread, not of us.
+	for _, self := range []string{"/proc/self/", "/proc/thread-self/"} {
+		if rest, is := strings.CutPrefix(path, self); is {
+			return unix.Open(filepath.Join(of, "root")+of+"/"+rest, unix.O_PATH|unix.O_CLOEXEC, 0)
+		}
+	}
+	base, rest := of+"/cwd", path
+	if strings.HasPrefix(path, "/") {
+		base, rest = of+"/root", strings.TrimLeft(path, "/")
+	}
+	dir, err := unix.Open(base, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}
+	if hasOwnRoot(tid) {
+		// Links are its own, too.
+		how.Resolve |= unix.RESOLVE_IN_ROOT
+	}
+	fd, err := unix.Openat2(dir, rest, how)
+	if err == unix.ENOSYS || err == unix.EPERM {
+		return unix.Openat(dir, rest, unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	return fd, err
+}
+
+// hasOwnRoot reports whether thread tid sees another root than we do.
+func hasOwnRoot(tid int) bool {
+	var ours, theirs unix.Stat_t
+	err := unix.Stat(fmt.Sprintf("/proc/%d/root", tid), &theirs)
+	return err != nil || unix.Stat("/", &ours) != nil || ours.Dev != theirs.Dev || ours.Ino != theirs.Ino
+}
+
+// isResolver reports whether socket, an open file, is that of a resolver daemon,
+// under whatever name it was found.
+func (b *Broker) isResolver(socket int) bool {
+	var st unix.Stat_t
+	if unix.Fstat(socket, &st) != nil {
+		return true
+	}
+	for _, dir := range b.cfg.Resolvers {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			var s unix.Stat_t
+			if unix.Stat(filepath.Join(dir, e.Name()), &s) == nil && s.Dev == st.Dev && s.Ino == st.Ino {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// asThread runs f with the user and groups of thread tid: what that may not reach,
+// it does not reach by us.
+func asThread(tid int, f func()) error {
+	theirs, err := credentialsOf(strconv.Itoa(tid))
+	if err != nil {
+		return err
+	}
+	ours, err := credentialsOf("self")
+	if err != nil {
+		return err
+	}
+	if theirs.uid == ours.uid && theirs.gid == ours.gid {
+		f()
+		return nil
+	}
+	done := make(chan error)
+	go func() {
+		// The thread is not fit for anything else afterwards: it ends.
+		runtime.LockOSThread()
+		err := theirs.take()
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// credentials are those by which the kernel decides about files and sockets.
+type credentials struct {
+	uid, gid int
+	groups   []uint32
+}
+
+// credentialsOf reads them of a thread (proc(5), /proc/PID/status).
+func credentialsOf(tid string) (c credentials, err error) {
+	text, err := os.ReadFile("/proc/" + tid + "/status")
+	if err != nil {
+		return c, err
+	}
+	for line := range strings.Lines(string(text)) {
+		key, rest, _ := strings.Cut(line, ":")
+		fields := strings.Fields(rest)
+		switch {
+		case key == "Uid" && len(fields) == 4:
+			c.uid, err = strconv.Atoi(fields[1])
+		case key == "Gid" && len(fields) == 4:
+			c.gid, err = strconv.Atoi(fields[1])
+		case key == "Groups":
+			for _, f := range fields {
+				n, _ := strconv.ParseUint(f, 10, 32)
+				c.groups = append(c.groups, uint32(n))
+			}
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// take gives them to this thread alone.
+func (c credentials) take() error {
+	var groups unsafe.Pointer
+	if len(c.groups) > 0 {
+		groups = unsafe.Pointer(&c.groups[0])
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(c.groups)), uintptr(groups), 0)
+	if errno == 0 {
+		_, _, errno = unix.RawSyscall(unix.SYS_SETRESGID, uintptr(c.gid), uintptr(c.gid), uintptr(c.gid))
+	}
+	if errno == 0 {
+		_, _, errno = unix.RawSyscall(unix.SYS_SETRESUID, uintptr(c.uid), uintptr(c.uid), uintptr(c.uid))
+	}
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package launcher
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"adit/preload"
+)
+
+// A folder that cannot be used is passed over.
+func TestLibraryIsPlacedWhereItCan(t *testing.T) {
+	if _, built := preload.Shim(runtime.GOARCH); !built {
+		t.Skip("built without a C compiler")
+	}
+	dir, temp := t.TempDir(), t.TempDir()
+	t.Setenv("XDG_RUNTIME_DIR", dir)
+	t.Setenv("TMPDIR", temp)
+	name := [preload.NameLen]byte([]byte("0123456789abcdef"))
+	path, err := placeLibrary(name)
+	if err != nil || filepath.Dir(filepath.Dir(path)) != dir {
+		t.Errorf("got %s and %v, want it in %s", path, err, dir)
+	}
+	// It is there already: it may be another one's.
+	path, err = placeLibrary(name)
+	if err != nil || filepath.Dir(filepath.Dir(path)) != temp {
+		t.Errorf("got %s and %v, want it in %s", path, err, temp)
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o755 {
+		t.Errorf("got %v and %v, want a file that everybody can read", st, err)
+	}
+}
+
+func TestLibraryThatCannotBePlacedIsAReasonAndLeavesNothing(t *testing.T) {
+	if _, built := preload.Shim(runtime.GOARCH); built {
+		t.Skip("this adit has a library")
+	}
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	if path, err := placeLibrary([preload.NameLen]byte{}); err == nil {
+		t.Errorf("got %s, want an error", path)
+	}
+	if left, _ := os.ReadDir(temp); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}

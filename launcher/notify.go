@@ -1,0 +1,253 @@
+package launcher
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"adit/broker"
+
+	"golang.org/x/sys/unix"
+)
+
+// A notifier answers the system calls that the filter of seccomp mode tells of.
+//
+// A call on a socket of ours is done here, on a copy of its descriptor, with
+// arguments that were read from the program's memory once. A call on anything else
+// may go on in the kernel only if it does no harm whatever the program has put
+// under the descriptor, or into its memory, in the meantime. It can have no socket
+// of IP there but TCP sockets that are bound to lo. So connect is never let go on,
+// nor is an option by which those could be unbound, or join a group.
+type notifier struct {
+	fd     int // the listener
+	calls  map[int32]handler
+	broker *broker.Broker
+	lender *lender
+	log    *slog.Logger
+	warn   func(string)
+	ended  chan struct{} // closed when serve has returned
+
+	mu      sync.Mutex // guards what follows
+	waiting map[int]*pendingCall
+	warned  map[int]bool // threads of which nothing could be read
+}
+
+// A pendingCall waits for something. Its thread makes no other meanwhile: when it
+// does, a signal has ended this one.
+type pendingCall struct{ cancel context.CancelFunc }
+
+// A call is one system call of the command's.
+type call struct {
+	caller
+	ctx context.Context // ends when nobody waits for the answer any more
+	id  uint64
+	nr  int32
+	arg [6]uint64
+}
+
+// An outcome is what becomes of a call.
+type outcome struct {
+	value   int64
+	errno   syscall.Errno
+	goOn    bool // the kernel does it
+	waits   bool // it has to wait: call again, from a goroutine of its own
+	fd      int  // to be handed out in the place of value, if > 0; closed or kept then
+	cloexec bool
+	keep    bool   // fd is kept by the lender
+	lost    func() // undoes what was done, if nobody waits any more
+}
+
+// A handler does a call. The first time ctx is nil: it must not wait then.
+type handler func(n *notifier, c *call) outcome
+
+// goOn lets the kernel do the call.
+var goOn = outcome{goOn: true}
+
+func failure(errno syscall.Errno) outcome { return outcome{errno: errno} }
+
+// newNotifier takes over the listener and answers until every process that has
+// the filter is gone, or until Close.
+func newNotifier(f *os.File, b *broker.Broker, l *lender, log *slog.Logger, warn func(string)) (*notifier, error) {
+	c, known := callsFor(runtime.GOARCH)
+	if !known {
+		return nil, unix.ENOSYS
+	}
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	f.Close()
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	notifWakeHere(fd)
+	n := &notifier{fd: fd, calls: handlers(c), broker: b, lender: l, log: log, warn: warn, ended: make(chan struct{}),
+		waiting: make(map[int]*pendingCall), warned: make(map[int]bool)}
+	go n.serve()
+	return n, nil
+}
+
+// handlers are the calls that the filter tells of.
+func handlers(c socketCalls) map[int32]handler {
+	return map[int32]handler{
+		int32(c.socket): (*notifier).socket, int32(c.connect): (*notifier).connect,
+		int32(c.bind): (*notifier).bind, int32(c.listen): (*notifier).listen,
+		int32(c.accept): (*notifier).accept, int32(c.accept4): (*notifier).accept4,
+		int32(c.getsockname): (*notifier).getsockname, int32(c.getpeername): (*notifier).getpeername,
+		int32(c.sendto): (*notifier).sendto, int32(c.sendmsg): (*notifier).sendmsg, int32(c.sendmmsg): (*notifier).sendmmsg,
+		int32(c.recvfrom): (*notifier).recvfrom, int32(c.recvmsg): (*notifier).recvmsg, int32(c.recvmmsg): (*notifier).recvmmsg,
+		int32(c.setsockopt): (*notifier).setsockopt, int32(c.getsockopt): (*notifier).getsockopt,
+	}
+}
+
+// serve receives calls. What need not wait is done here, one after the other.
+func (n *notifier) serve() {
+	defer close(n.ended)
+	var req notifRequest
+	for {
+		fds := []unix.PollFd{{Fd: int32(n.fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, -1); err == unix.EINTR {
+			continue
+		}
+		if fds[0].Revents&unix.POLLIN == 0 {
+			return // nobody is left who could call
+		}
+		switch err := notifReceive(n.fd, &req); err {
+		case nil:
+			n.take(&req)
+		case unix.ENOENT:
+		default:
+			n.log.Warn("system calls are no longer answered", "err", err)
+			return
+		}
+	}
+}
+
+// take does a call, or has it done.
+func (n *notifier) take(req *notifRequest) {
+	c := &call{caller: caller{int(req.pid)}, id: req.id, nr: req.nr, arg: req.args}
+	n.cancel(c.tid)
+	do := n.calls[c.nr]
+	if do == nil {
+		n.answer(c, failure(unix.ENOSYS))
+		return
+	}
+	o := do(n, c)
+	if !o.waits {
+		n.answer(c, o)
+		return
+	}
+	ctx, p := n.wait(c)
+	c.ctx = ctx
+	go func() {
+		defer n.done(c, p)
+		n.answer(c, do(n, c))
+	}()
+}
+
+// cancel ends the call that a thread has waited in: it makes another one.
+func (n *notifier) cancel(tid int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if p := n.waiting[tid]; p != nil {
+		p.cancel()
+		delete(n.waiting, tid)
+	}
+}
+
+// wait notes that a call waits. Its context ends with the thread, too.
+func (n *notifier) wait(c *call) (context.Context, *pendingCall) {
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &pendingCall{cancel}
+	n.mu.Lock()
+	n.waiting[c.tid] = p
+	n.mu.Unlock()
+	n.lender.watch(ctx, c.tid, cancel)
+	return ctx, p
+}
+
+func (n *notifier) done(c *call, p *pendingCall) {
+	p.cancel()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.waiting[c.tid] == p {
+		delete(n.waiting, c.tid)
+	}
+}
+
+// answer tells the kernel what becomes of the call.
+func (n *notifier) answer(c *call, o outcome) {
+	if o.errno == unix.EPERM && !o.goOn {
+		n.tellUnreadable(c)
+	}
+	var err error
+	if o.fd > 0 {
+		err = n.handOut(c, o)
+	} else {
+		r := notifResponse{id: c.id, val: o.value, errno: -int32(o.errno)}
+		if o.goOn {
+			r.flags = continueCall
+		}
+		err = notifSend(n.fd, &r)
+	}
+	if err != nil && o.lost != nil {
+		o.lost()
+	}
+}
+
+// handOut puts a descriptor into the program's table, whose number is the answer.
+func (n *notifier) handOut(c *call, o outcome) error {
+	a := notifFD{id: c.id, flags: addFDSend, src: uint32(o.fd)}
+	if o.cloexec {
+		a.newFlags = unix.O_CLOEXEC
+	}
+	_, err := notifAddFD(n.fd, &a)
+	if err != nil && err != unix.ENOENT {
+		notifSend(n.fd, &notifResponse{id: c.id, errno: -int32(errnoIn(err, unix.EMFILE))})
+	}
+	if err == nil && o.keep {
+		n.lender.keep(o.fd)
+	} else {
+		unix.Close(o.fd)
+	}
+	return err
+}
+
+// errnoIn returns the errno in err, usual if there is none.
+func errnoIn(err error, usual syscall.Errno) syscall.Errno {
+	if errno, is := err.(syscall.Errno); is {
+		return errno
+	}
+	return usual
+}
+
+// stillWaits reports whether the thread still waits for the answer: what was read
+// by its number was its own.
+func (n *notifier) stillWaits(c *call) bool { return notifIDValid(n.fd, c.id) }
+
+// tellUnreadable says, once for each, that a program cannot be served because it
+// may not be looked at.
+func (n *notifier) tellUnreadable(c *call) {
+	if _, errno := c.read(c.arg[1], 1); errno != unix.EPERM {
+		return
+	}
+	pid := processOf(c.tid)
+	n.mu.Lock()
+	told := n.warned[pid]
+	n.warned[pid] = true
+	n.mu.Unlock()
+	if pid != 0 && !told {
+		name, _, _, _ := procStat(pid)
+		n.warn(warnUnreadable(name, pid, whyUnreadable(thisMachine(), pid, os.Geteuid())))
+	}
+}
+
+// Close stops answering: from now on the calls fail.
+func (n *notifier) Close() error {
+	n.mu.Lock()
+	for _, p := range n.waiting {
+		p.cancel()
+	}
+	n.mu.Unlock()
+	return unix.Close(n.fd)
+}

@@ -1,0 +1,262 @@
+package launcher
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A borrowed is a socket of the command's, or what else a call has named by a
+// descriptor.
+type borrowed struct {
+	fd    int    // ours, of the same open file; -1: it cannot be had
+	inode uint64 // the socket's
+}
+
+func (b borrowed) giveBack() {
+	if b.fd >= 0 {
+		unix.Close(b.fd)
+	}
+}
+
+// A lender gets hold of the command's descriptors. pidfd_getfd(2) copies any; where
+// a container's profile forbids it, a copy is kept of every socket from its making
+// on, found again by its inode, and let go once nothing needs it: while a copy is
+// kept, the command's close ends nothing.
+type lender struct {
+	keeps bool // no pidfd_getfd
+	whole bool // pidfd_open knows PIDFD_THREAD
+
+	mu    sync.Mutex // guards what follows
+	kept  map[uint64]keptSocket
+	sweep int // how many kept sockets are reason to look which are in use
+}
+
+type keptSocket struct {
+	fd    int
+	since time.Time
+}
+
+// pidfdThread is PIDFD_THREAD of linux/pidfd.h, Linux 6.9.
+const pidfdThread = unix.O_EXCL
+
+func newLender() *lender {
+	l := &lender{kept: make(map[uint64]keptSocket), sweep: 64}
+	_, err := unix.PidfdGetfd(-1, 0, 0)
+	l.keeps = err != unix.EBADF
+	fd, err := unix.PidfdOpen(unix.Gettid(), pidfdThread)
+	if err == nil {
+		unix.Close(fd)
+		l.whole = true
+	}
+	return l
+}
+
+// borrow returns the open file behind descriptor fd of a thread.
+func (l *lender) borrow(tid int, fd int32) (borrowed, syscall.Errno) {
+	if fd < 0 {
+		return borrowed{fd: -1}, unix.EBADF
+	}
+	if l.keeps {
+		return l.find(tid, fd)
+	}
+	pidfd, err := l.open(tid)
+	if err != nil {
+		return borrowed{fd: -1}, unix.EPERM
+	}
+	own, err := unix.PidfdGetfd(pidfd, int(fd), 0)
+	unix.Close(pidfd)
+	if err != nil {
+		if err == unix.EBADF {
+			return borrowed{fd: -1}, unix.EBADF
+		}
+		return borrowed{fd: -1}, unix.EPERM
+	}
+	var st unix.Stat_t
+	if unix.Fstat(own, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		unix.Close(own)
+		return borrowed{fd: -1}, unix.ENOTSOCK
+	}
+	return borrowed{fd: own, inode: st.Ino}, 0
+}
+
+// open returns a descriptor of a thread, or of its process where the kernel knows
+// processes only.
+func (l *lender) open(tid int) (int, error) {
+	if l.whole {
+		return unix.PidfdOpen(tid, pidfdThread)
+	}
+	fd, err := unix.PidfdOpen(tid, 0)
+	if err == unix.EINVAL || err == unix.ENOENT {
+		// Not the first thread of its process.
+		return unix.PidfdOpen(processOf(tid), 0)
+	}
+	return fd, err
+}
+
+// watch calls gone when a thread has ended, unless ctx ends before.
+func (l *lender) watch(ctx context.Context, tid int, gone func()) {
+	flags := unix.PIDFD_NONBLOCK
+	pid := tid
+	if l.whole {
+		flags |= pidfdThread
+	} else {
+		pid = processOf(tid)
+	}
+	fd, err := unix.PidfdOpen(pid, flags)
+	if err != nil {
+		return // then it is found when it is answered
+	}
+	f := os.NewFile(uintptr(fd), "thread")
+	raw, err := f.SyscallConn()
+	if err != nil {
+		f.Close()
+		return
+	}
+	context.AfterFunc(ctx, func() { f.Close() })
+	go func() {
+		// Readable is ended: pidfd_open(2).
+		err := raw.Read(func(fd uintptr) bool {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+			return n > 0 || err != nil && err != unix.EINTR
+		})
+		if err == nil {
+			gone()
+		}
+	}()
+}
+
+// processOf returns the process of a thread, 0 if it is not there.
+func processOf(tid int) int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if s, is := strings.CutPrefix(line, "Tgid:"); is {
+			n, _ := strconv.Atoi(strings.TrimSpace(s))
+			return n
+		}
+	}
+	return 0
+}
+
+// find is borrow where sockets are kept.
+func (l *lender) find(tid int, fd int32) (borrowed, syscall.Errno) {
+	target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
+	if err != nil {
+		if os.IsNotExist(err) {
+			return borrowed{fd: -1}, unix.EBADF
+		}
+		return borrowed{fd: -1}, unix.EPERM
+	}
+	ino, is := socketInode(target)
+	if !is {
+		return borrowed{fd: -1}, unix.ENOTSOCK
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k, known := l.kept[ino]
+	if !known {
+		return borrowed{fd: -1, inode: ino}, 0
+	}
+	own, err := unix.FcntlInt(uintptr(k.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return borrowed{fd: -1}, unix.EMFILE
+	}
+	return borrowed{fd: own, inode: ino}, 0
+}
+
+// socketInode returns the inode in what /proc/PID/fd shows of a socket.
+func socketInode(target string) (uint64, bool) {
+	s, is := strings.CutPrefix(target, "socket:[")
+	if !is {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(strings.TrimSuffix(s, "]"), 10, 64)
+	return n, err == nil
+}
+
+// keep takes over a socket that is being handed out.
+func (l *lender) keep(fd int) {
+	var st unix.Stat_t
+	if !l.keeps || unix.Fstat(fd, &st) != nil {
+		unix.Close(fd)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if old, known := l.kept[st.Ino]; known {
+		unix.Close(old.fd)
+	}
+	l.kept[st.Ino] = keptSocket{fd, time.Now()}
+	if len(l.kept) >= l.sweep {
+		l.sweepUnused()
+		l.sweep = max(64, 2*len(l.kept))
+	}
+}
+
+// letGo closes the copy of a socket that needs none any more.
+func (l *lender) letGo(ino uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k, known := l.kept[ino]; known {
+		unix.Close(k.fd)
+		delete(l.kept, ino)
+	}
+}
+
+// inFlight is how long a socket may be in no process's table: while it is handed
+// out, or on the way through a unix socket.
+const inFlight = 2 * time.Second
+
+// sweepUnused lets go of what no process has any more. l.mu must be held.
+func (l *lender) sweepUnused() {
+	used := make(map[uint64]bool)
+	processes, err := os.ReadDir("/proc")
+	if err != nil {
+		return
+	}
+	for _, p := range processes {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		dir := fmt.Sprintf("/proc/%d/fd", pid)
+		fds, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			if target, err := os.Readlink(dir + "/" + fd.Name()); err == nil {
+				if ino, is := socketInode(target); is {
+					used[ino] = true
+				}
+			}
+		}
+	}
+	for ino, k := range l.kept {
+		if !used[ino] && time.Since(k.since) > inFlight {
+			unix.Close(k.fd)
+			delete(l.kept, ino)
+		}
+	}
+}
+
+// Close lets go of everything.
+func (l *lender) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for ino, k := range l.kept {
+		unix.Close(k.fd)
+		delete(l.kept, ino)
+	}
+	return nil
+}

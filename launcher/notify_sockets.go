@@ -1,0 +1,308 @@
+package launcher
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"syscall"
+
+	"adit/broker"
+
+	"golang.org/x/sys/unix"
+)
+
+// socket is socket(2) of IP and, where sockets are kept, of AF_UNIX.
+func (n *notifier) socket(c *call) outcome {
+	domain, kind, protocol := int(int32(c.arg[0])), int(int32(c.arg[1])), int(int32(c.arg[2]))
+	nonblock, cloexec := kind&unix.SOCK_NONBLOCK != 0, kind&unix.SOCK_CLOEXEC != 0
+	fd, errno := n.makeSocket(domain, kind&^(unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), protocol, nonblock)
+	if errno != 0 {
+		return failure(errno)
+	}
+	return outcome{fd: fd, cloexec: cloexec, keep: true}
+}
+
+func (n *notifier) makeSocket(domain, kind, protocol int, nonblock bool) (int, syscall.Errno) {
+	isIP := domain == unix.AF_INET || domain == unix.AF_INET6
+	switch {
+	case domain == unix.AF_UNIX:
+		if nonblock {
+			kind |= unix.SOCK_NONBLOCK
+		}
+		fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, protocol)
+		return fd, errnoOf(err)
+	case !isIP:
+		return -1, unix.EAFNOSUPPORT
+	case kind == unix.SOCK_STREAM && (protocol == 0 || protocol == unix.IPPROTO_TCP):
+		return n.broker.NewStream(domain, nonblock)
+	case kind == unix.SOCK_DGRAM && (protocol == 0 || protocol == unix.IPPROTO_UDP):
+		return n.broker.NewDatagram(domain, nonblock)
+	case kind == unix.SOCK_RAW || kind == unix.SOCK_PACKET:
+		return -1, unix.EPERM
+	case kind == unix.SOCK_DGRAM && (protocol == unix.IPPROTO_ICMP || protocol == unix.IPPROTO_ICMPV6):
+		return -1, unix.EACCES
+	case kind < 0 || kind > unix.SOCK_PACKET:
+		return -1, unix.EINVAL
+	case kind == unix.SOCK_STREAM || kind == unix.SOCK_DGRAM || kind == unix.SOCK_SEQPACKET || kind == unix.SOCK_DCCP:
+		return -1, unix.EPROTONOSUPPORT
+	}
+	return -1, unix.ESOCKTNOSUPPORT
+}
+
+// errnoOf returns the errno of a system call of ours.
+func errnoOf(err error) syscall.Errno {
+	if err == nil {
+		return 0
+	}
+	return errnoIn(err, unix.EIO)
+}
+
+// A subject is the socket that a call is about.
+type subject struct {
+	borrowed
+	datagram *broker.Datagram // a UDP socket, if it is one
+	stream   bool             // a TCP socket of ours
+}
+
+// subject finds it by descriptor, a call's first argument. It is to be given back.
+func (n *notifier) subject(c *call) (s subject, errno syscall.Errno) {
+	if s.borrowed, errno = n.lender.borrow(c.tid, int32(uint32(c.arg[0]))); errno != 0 {
+		return s, errno
+	}
+	if !n.stillWaits(c) {
+		s.giveBack()
+		s.fd = -1
+		return s, unix.EINTR
+	}
+	s.datagram = n.broker.Datagram(s.inode)
+	s.stream = s.datagram == nil && s.fd >= 0 && n.broker.IsStream(s.fd)
+	return s, 0
+}
+
+// connect is done here for sockets of every family. What cannot be had is not
+// connected.
+func (n *notifier) connect(c *call) outcome {
+	s, errno := n.subject(c)
+	if errno != 0 {
+		return failure(errno)
+	}
+	defer s.giveBack()
+	ctx := c.ctx
+	if ctx == nil {
+		if s.datagram == nil && s.fd >= 0 && !isNonblocking(s.fd) {
+			return outcome{waits: true}
+		}
+		ctx = context.Background()
+	}
+	sa, errno := c.sockaddr(c.arg[1], c.arg[2])
+	switch {
+	case errno != 0:
+	case s.datagram != nil:
+		errno = s.datagram.Connect(sa)
+	case s.stream:
+		errno = n.broker.Connect(ctx, s.inode, s.fd, sa)
+	case s.fd < 0:
+		errno = unix.EISCONN // of all but those a copy is kept
+	default:
+		errno = n.broker.ConnectUnix(c.tid, s.fd, sa)
+	}
+	if s.datagram == nil && (errno == 0 || errno == unix.EINPROGRESS) {
+		n.lender.letGo(s.inode)
+	}
+	return failure(errno)
+}
+
+func isNonblocking(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return err == nil && flags&unix.O_NONBLOCK != 0
+}
+
+func (n *notifier) bind(c *call) outcome {
+	s, errno := n.subject(c)
+	if errno != 0 {
+		return failure(errno)
+	}
+	defer s.giveBack()
+	if s.datagram == nil && !s.stream {
+		n.lender.letGo(s.inode) // what is bound does not connect, and its end matters
+		return goOn
+	}
+	sa, errno := c.sockaddr(c.arg[1], c.arg[2])
+	if errno == 0 && s.datagram != nil {
+		errno = s.datagram.Bind(sa)
+	} else if errno == 0 {
+		errno = n.broker.Bind(s.inode, s.fd, sa)
+	}
+	return failure(errno)
+}
+
+func (n *notifier) listen(c *call) outcome {
+	s, errno := n.subject(c)
+	if errno != 0 {
+		return failure(errno)
+	}
+	defer s.giveBack()
+	switch {
+	case s.datagram != nil:
+		return failure(unix.EOPNOTSUPP)
+	case s.stream:
+		errno := n.broker.Listen(s.inode, s.fd, int(int32(c.arg[1])))
+		if errno == 0 {
+			n.lender.letGo(s.inode)
+		}
+		return failure(errno)
+	}
+	return goOn
+}
+
+func (n *notifier) accept(c *call) outcome {
+	c.arg[3] = 0 // it has no flags
+	return n.accept4(c)
+}
+
+// accept4 is done here only where the kernel would say another address than what
+// the program knows.
+func (n *notifier) accept4(c *call) outcome {
+	s, errno := n.subject(c)
+	if errno != 0 {
+		return failure(errno)
+	}
+	defer s.giveBack()
+	flags := int(int32(c.arg[3]))
+	switch {
+	case s.datagram != nil:
+		return failure(unix.EOPNOTSUPP)
+	case !s.stream || !n.broker.IsIPv6(s.fd) || flags&^(unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC) != 0:
+		return goOn
+	case c.ctx == nil:
+		return outcome{waits: true}
+	}
+	still := func() bool { return n.stillWaits(c) }
+	fd, peer, errno := n.broker.Accept(c.ctx, s.fd, flags, still)
+	if errno != 0 {
+		return failure(errno)
+	}
+	if errno := c.putSockaddr(c.arg[1], c.arg[2], peer); errno != 0 {
+		unix.Close(fd)
+		return failure(errno)
+	}
+	return outcome{fd: fd, cloexec: flags&unix.SOCK_CLOEXEC != 0}
+}
+
+func (n *notifier) getsockname(c *call) outcome {
+	return n.name(c, (*broker.Broker).LocalName, func(d *broker.Datagram) ([]byte, syscall.Errno) { return d.LocalName(), 0 })
+}
+
+func (n *notifier) getpeername(c *call) outcome {
+	return n.name(c, (*broker.Broker).PeerName, (*broker.Datagram).PeerName)
+}
+
+// name answers with an address of a socket of ours.
+func (n *notifier) name(c *call, stream func(*broker.Broker, uint64, int) ([]byte, syscall.Errno), datagram func(*broker.Datagram) ([]byte, syscall.Errno)) outcome {
+	s, errno := n.subject(c)
+	if errno != 0 {
+		return failure(errno)
+	}
+	defer s.giveBack()
+	var sa []byte
+	switch {
+	case s.datagram != nil:
+		sa, errno = datagram(s.datagram)
+	case s.stream || s.fd < 0 && n.broker.Knows(s.inode):
+		sa, errno = stream(n.broker, s.inode, s.fd)
+	default:
+		return goOn
+	}
+	if errno == 0 {
+		errno = c.putSockaddr(c.arg[1], c.arg[2], sa)
+	}
+	return failure(errno)
+}
+
+// Options by which a socket of IP could send by another interface than its own, by
+// number (linux/in.h, linux/in6.h): source routes, the interface of datagrams,
+// groups of all kinds, router alerts, extension headers, the change of the family.
+var (
+	unfitIPv4 = []int32{4, 5, 19, 32, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50}
+	unfitIPv6 = []int32{1, 17, 20, 21, 22, 27, 28, 42, 43, 44, 45, 46, 47, 48, 50, 54, 55, 57, 59, 76}
+)
+
+// isUnfit reports whether an option is not to reach the kernel: what is under the
+// descriptor may be another socket by then.
+func isUnfit(level, name int32) bool {
+	return level == unix.SOL_IP && slices.Contains(unfitIPv4, name) ||
+		level == unix.SOL_IPV6 && slices.Contains(unfitIPv6, name)
+}
+
+// maxOption is the size of the largest value of an option that is looked at.
+const maxOption = 1024
+
+func (n *notifier) setsockopt(c *call) outcome {
+	level, name := int32(c.arg[1]), int32(c.arg[2])
+	s, errno := n.subject(c)
+	if errno != 0 {
+		return failure(errno)
+	}
+	defer s.giveBack()
+	if s.datagram == nil {
+		if isUnfit(level, name) {
+			return failure(unix.ENOPROTOOPT)
+		}
+		return goOn
+	}
+	size := int32(c.arg[4])
+	if size < 0 || size > maxOption {
+		return failure(unix.EINVAL)
+	}
+	value, errno := c.read(c.arg[3], int(size))
+	if errno != 0 {
+		return failure(errno)
+	}
+	return failure(s.datagram.SetOption(int(level), int(name), value))
+}
+
+func (n *notifier) getsockopt(c *call) outcome {
+	level, name := int(int32(c.arg[1])), int(int32(c.arg[2]))
+	s, errno := n.subject(c)
+	if errno != 0 {
+		return failure(errno)
+	}
+	defer s.giveBack()
+	var value []byte
+	hidden := level == unix.SOL_SOCKET && (name == unix.SO_BINDTODEVICE || name == unix.SO_BINDTOIFINDEX)
+	switch {
+	case hidden && (s.datagram != nil || s.stream):
+		if name == unix.SO_BINDTOIFINDEX {
+			value = make([]byte, 4)
+		}
+	case s.datagram != nil:
+		value, errno = s.datagram.GetOption(level, name)
+	case level == unix.SOL_SOCKET && name == unix.SO_ERROR && s.stream:
+		value = binary.NativeEndian.AppendUint32(nil, uint32(n.broker.SocketError(s.inode, s.fd)))
+	default:
+		return goOn
+	}
+	if errno == 0 {
+		errno = c.putOption(value)
+	}
+	return failure(errno)
+}
+
+// putOption writes the value of an option where getsockopt wants it.
+func (c *call) putOption(value []byte) syscall.Errno {
+	at, lenAt := c.arg[3], c.arg[4]
+	b, errno := c.read(lenAt, 4)
+	if errno != 0 {
+		return errno
+	}
+	room := int32(binary.NativeEndian.Uint32(b))
+	if room < 0 {
+		return unix.EINVAL
+	}
+	value = value[:min(int(room), len(value))]
+	if errno := c.write(at, value); errno != 0 {
+		return errno
+	}
+	binary.NativeEndian.PutUint32(b, uint32(len(value)))
+	return c.write(lenAt, b)
+}
