@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
@@ -72,7 +73,7 @@ func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte) sys
 func toSomebody(far netip.AddrPort) netip.AddrPort {
 	switch far.Addr() {
 	case netip.IPv4Unspecified():
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), far.Port())
+		return netip.AddrPortFrom(home4, far.Port())
 	case netip.IPv6Unspecified():
 		return netip.AddrPortFrom(netip.IPv6Loopback(), far.Port())
 	}
@@ -178,11 +179,17 @@ func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far
 	s.mu.Lock()
 	s.dials[ino] = d
 	s.mu.Unlock()
-	s.running.Go(func() { b.make(dialCtx, d) })
-	if nonblock {
+	switch {
+	case nonblock:
+		s.running.Go(func() { b.make(dialCtx, d) })
 		return unix.EINPROGRESS
+	case timeout(fd, unix.SO_SNDTIMEO) != nil:
+		s.running.Go(func() { b.make(dialCtx, d) })
+		return d.wait(ctx, fd)
 	}
-	return d.wait(ctx, fd)
+	// Nobody else waits. If the caller gives up meanwhile, it goes on all the same.
+	b.make(dialCtx, d)
+	return d.errno
 }
 
 // wait waits for the end of a dial, as a connect of fd does.
@@ -204,34 +211,43 @@ func (b *Broker) make(ctx context.Context, d *dial) {
 	far, err := b.dialFar(ctx, d.far)
 	var near net.Conn
 	if err == nil {
+		b.streams.nameDial(d, far)
 		if near, err = b.join(d); err != nil {
+			err = fmt.Errorf("join: %w", err)
 			far.Close()
 		}
 	}
 	d.errno = errnoOf(err)
+	b.log.Debug("connect", "addr", d.far, "err", err)
 	if d.errno != ok && d.hole && ctx.Err() == nil {
 		b.fail(d)
 	}
-	b.streams.settle(d, far)
+	b.streams.settle(d)
 	close(d.done)
 	if d.errno == ok {
-		b.relay(near, far)
+		b.streams.running.Go(func() { b.relay(near, far) })
 	}
 }
 
 // settle notes how a dial has ended.
-func (s *streams) settle(d *dial, far net.Conn) {
+func (s *streams) settle(d *dial) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.dials, d.ino)
 	if d.errno != ok {
 		return
 	}
-	local := addrPortOf(far.LocalAddr())
-	if !local.IsValid() {
-		local = d.local
+	remember(s.names, d.ino, names{d.family, d.local, d.far})
+}
+
+// nameDial notes what the program's end is called, before the program can hear that
+// it is connected.
+func (s *streams) nameDial(d *dial, far net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if local := addrPortOf(far.LocalAddr()); local.IsValid() {
+		d.local = local
 	}
-	remember(s.names, d.ino, names{d.family, local, d.far})
 }
 
 func (b *Broker) dialFar(ctx context.Context, far netip.AddrPort) (net.Conn, error) {

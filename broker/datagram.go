@@ -35,10 +35,11 @@ type Datagram struct {
 	outMu sync.Mutex // what the program has sent natively is read by one; before mu
 
 	mu     sync.Mutex     // guards what follows; before the locks of switch and inbox
-	asked  netip.AddrPort // by bind, as it was given: the port may be 0
+	bound  bool           // it has a port, though nobody may have chosen it yet
+	asked  netip.AddrPort // by bind, or what it is without: the port may be 0
 	hold   *hold          // what the socket occupies; nil as long as nobody can tell
 	peer   netip.AddrPort // of connect
-	source netip.Addr     // from which peer is reached
+	source netip.Addr     // from which the first peer was reached; AF_UNSPEC ends it
 	ended  bool
 
 	endOnce sync.Once

@@ -36,18 +36,14 @@ func (d *Datagram) wildcard() netip.AddrPort {
 // v6only reports whether the socket does not speak IPv4.
 func (d *Datagram) v6only() bool { return d.opts.isOn(unix.SOL_IPV6, unix.IPV6_V6ONLY) }
 
-// occupy makes the socket's hold of what was asked for by bind, or without it of a
-// wildcard address: nobody could tell so far what port that would be. d.mu must be
-// held.
+// occupy makes the socket's hold of what was asked for: nobody could tell so far what
+// port that would be. d.mu must be held.
 func (d *Datagram) occupy() syscall.Errno {
 	if d.hold != nil {
 		return ok
 	}
-	at := d.asked
-	if !at.IsValid() {
-		at = d.wildcard()
-	}
-	h, errno := d.newHold(at)
+	d.autobind()
+	h, errno := d.newHold(d.asked)
 	if errno == ok {
 		d.keep(h)
 	}

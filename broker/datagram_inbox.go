@@ -50,7 +50,7 @@ func (in *inbox) connect(peer netip.AddrPort, local netip.Addr) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.peer = peer
-	if peer.IsValid() && (!in.plain.from.IsValid() || in.isEmpty()) {
+	if peer.Port() != 0 && (!in.plain.from.IsValid() || in.isEmpty()) {
 		in.plain = tag{peer, local}
 	}
 }
@@ -75,13 +75,19 @@ func (in *inbox) isEmpty() bool {
 func (in *inbox) affinity(from netip.AddrPort) int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	switch in.peer {
-	case netip.AddrPort{}:
+	switch {
+	case !in.peer.IsValid():
 		return 1
-	case from:
+	case isFrom(in.peer, from):
 		return 2
 	}
 	return 0
+}
+
+// isFrom reports whether from is the peer of connect: if that has port 0, any port is
+// its.
+func isFrom(peer, from netip.AddrPort) bool {
+	return peer.IsValid() && (peer == from || peer.Port() == 0 && peer.Addr() == from.Addr())
 }
 
 // push brings a datagram to the program, or drops it: it is not let in, or there is
@@ -89,7 +95,7 @@ func (in *inbox) affinity(from netip.AddrPort) int {
 func (in *inbox) push(t tag, payload []byte) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if !in.closed && (!in.peer.IsValid() || in.peer == t.from) {
+	if !in.closed && (!in.peer.IsValid() || isFrom(in.peer, t.from)) {
 		in.put(t, payload)
 	}
 }

@@ -22,20 +22,50 @@ func (d *Datagram) Bind(sa []byte) syscall.Errno {
 		return unix.EBADF
 	case !at.Addr().IsUnspecified() && !d.b.isOwn(at.Addr()):
 		return unix.EADDRNOTAVAIL
-	case d.asked.IsValid(), d.hold != nil, d.peer.IsValid():
+	case d.bound, d.peer.IsValid():
 		return unix.EINVAL
 	case d.b.isStub(at) && d.b.cfg.Answer != nil:
 		return unix.EADDRINUSE
 	}
-	d.asked = at
-	if at.Port() == 0 {
-		return ok // chosen when somebody asks which, see occupy
+	before := d.asked
+	d.bound, d.asked = true, at
+	if at.Port() != 0 { // else it is chosen when somebody asks which, see occupy
+		if errno := d.occupy(); errno != ok {
+			d.bound, d.asked = false, before
+			return errno
+		}
 	}
-	if errno := d.occupy(); errno != ok {
-		d.asked = netip.AddrPort{}
-		return errno
+	if at.Addr().Is6() && !at.Addr().IsUnspecified() {
+		d.opts.set(option{unix.SOL_IPV6, unix.IPV6_V6ONLY}, 1) // __inet6_bind
 	}
 	return ok
+}
+
+// autobind gives the socket a port, as calls do that need one, before they look at
+// anything else. d.mu must be held.
+func (d *Datagram) autobind() {
+	if !d.bound && !d.asked.IsValid() {
+		d.asked = d.wildcard()
+	}
+	d.bound = true
+}
+
+// address returns what the socket is bound to, by bind or by connect, unspecified if
+// that is every address. d.mu must be held.
+func (d *Datagram) address() netip.Addr {
+	if d.source.IsValid() && d.asked.Addr().IsUnspecified() {
+		return d.source
+	}
+	return d.asked.Addr()
+}
+
+// addressFor is address for what is sent to an address: IPv4 knows nothing of the IPv6
+// address that connect has chosen, but IPv6 of IPv4's.
+func (d *Datagram) addressFor(to netip.Addr) netip.Addr {
+	if d.source.Is6() && to.Is4() {
+		return d.asked.Addr()
+	}
+	return d.address()
 }
 
 func (d *Datagram) bindAddress(sa []byte) (netip.AddrPort, syscall.Errno) {
@@ -64,20 +94,24 @@ func (d *Datagram) Connect(sa []byte) syscall.Errno {
 		d.disconnect()
 		return ok
 	}
-	to, errno := d.connectAddress(sa)
-	if errno != ok {
-		return errno
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ended {
 		return unix.EBADF
 	}
+	d.autobind()
+	to, errno := d.connectAddress(sa)
+	if errno != ok {
+		return errno
+	}
 	source, errno := d.attach(to)
 	if errno != ok {
 		return errno
 	}
-	d.peer, d.source = to, source
+	d.peer = to
+	if !d.source.IsValid() {
+		d.source = source
+	}
 	d.in.connect(to, source)
 	return ok
 }
@@ -97,13 +131,19 @@ func (d *Datagram) connectAddress(sa []byte) (netip.AddrPort, syscall.Errno) {
 	return d.reachable(to)
 }
 
-// reachable returns where datagrams to an address go, or why they do not.
+// reachable returns where datagrams to an address go, or why they do not. d.mu must be
+// held.
 func (d *Datagram) reachable(to netip.AddrPort) (netip.AddrPort, syscall.Errno) {
+	if to.Addr().IsUnspecified() { // an old way of BSD's to say "this host"
+		like := to.Addr()
+		if d.address().Is4() {
+			like = d.address()
+		}
+		to = netip.AddrPortFrom(loopbackOf(like), to.Port())
+	}
 	switch addr := to.Addr(); {
 	case addr.Is4() && d.family == unix.AF_INET6 && d.v6only():
 		return netip.AddrPort{}, unix.ENETUNREACH
-	case addr.IsUnspecified(): // an old way of BSD's to say "this host"
-		return netip.AddrPortFrom(loopbackOf(addr), to.Port()), ok
 	case addr.IsMulticast(): // no group can be joined, and none is behind a tunnel
 		return netip.AddrPort{}, unix.ENETUNREACH
 	case addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
@@ -115,60 +155,57 @@ func (d *Datagram) reachable(to netip.AddrPort) (netip.AddrPort, syscall.Errno) 
 // attach makes the socket ready to reach to, and returns the address from which it
 // does. d.mu must be held.
 func (d *Datagram) attach(to netip.AddrPort) (netip.Addr, syscall.Errno) {
-	local := d.b.sourceFor(to)
+	local, bound := d.b.sourceFor(to), d.addressFor(to.Addr())
+	if errno := canLeave(bound, local, to.Addr()); errno != ok {
+		return netip.Addr{}, errno
+	}
 	if d.hold != nil && !d.hold.connected {
-		return d.sourceOf(d.hold.at.Addr(), local, to)
+		if !bound.IsUnspecified() {
+			return bound, ok
+		}
+		if local.IsValid() {
+			return local, ok
+		}
+		from, errno := d.b.route(to)
+		return from.Addr(), errno
 	}
 	var h *hold
 	var errno syscall.Errno
-	asked := d.asked.Addr()
-	switch {
-	case !local.IsValid() && asked.IsLoopback():
-		return netip.Addr{}, unix.EINVAL // as ip_route_output_key: no way from there
-	case !local.IsValid():
+	if !local.IsValid() {
 		if h, errno = d.dial(to); errno != ok {
 			return netip.Addr{}, errno
 		}
-		local = h.at.Addr()
-		if !asked.IsValid() || asked.IsUnspecified() || asked == local {
+		if local = h.at.Addr(); bound.IsUnspecified() || bound == local {
 			d.keep(h)
 			return local, ok
 		}
 		h.close(d)
-		h, errno = d.newHold(d.asked)
-	case d.asked.IsValid():
-		h, errno = d.newHold(d.asked)
-	default:
-		h, errno = d.newHold(netip.AddrPortFrom(local, 0))
 	}
-	if errno != ok {
+	if bound.IsUnspecified() {
+		bound = local
+	}
+	if h, errno = d.newHold(netip.AddrPortFrom(bound, 0)); errno != ok {
 		return netip.Addr{}, errno
 	}
 	h.connected = true
 	d.keep(h)
-	return d.sourceOf(h.at.Addr(), local, to)
+	return bound, ok
 }
 
-// sourceOf returns the address from which a socket that is bound to the address bound
-// reaches to, by the tunnel if local is not valid.
-func (d *Datagram) sourceOf(bound, local netip.Addr, to netip.AddrPort) (netip.Addr, syscall.Errno) {
-	if !bound.IsUnspecified() {
-		if !local.IsValid() && bound.IsLoopback() {
-			return netip.Addr{}, unix.EINVAL
-		}
-		if bound.Is4() != to.Addr().Is4() {
-			return netip.Addr{}, unix.ENETUNREACH
-		}
-		return bound, ok
+// canLeave returns ok if datagrams to an address can leave from a socket with the address
+// bound, else what the kernel says. local is valid if they need no tunnel.
+func canLeave(bound, local, to netip.Addr) syscall.Errno {
+	switch {
+	case bound == netip.IPv6Unspecified():
+		return ok
+	case bound.Is4() && to.Is6():
+		return unix.EAFNOSUPPORT // ip6_dst_lookup
+	case bound.Is6() && to.Is4():
+		return unix.ENETUNREACH
+	case bound.IsLoopback() && !local.IsValid():
+		return unix.EINVAL // ip_route_output_key: no way from there
 	}
-	if bound.Is4() && !to.Addr().Is4() {
-		return netip.Addr{}, unix.ENETUNREACH
-	}
-	if local.IsValid() {
-		return local, ok
-	}
-	from, errno := d.b.route(to)
-	return from.Addr(), errno
+	return ok
 }
 
 // disconnect makes the socket as it was before connect. A port that the kernel has
@@ -178,8 +215,13 @@ func (d *Datagram) disconnect() {
 	defer d.mu.Unlock()
 	d.peer, d.source = netip.AddrPort{}, netip.Addr{}
 	d.in.connect(netip.AddrPort{}, netip.Addr{})
-	if d.asked.Port() == 0 {
-		d.release()
+	if d.asked.Port() != 0 {
+		return
+	}
+	d.release()
+	d.bound = false
+	if d.asked == d.wildcard() {
+		d.asked = netip.AddrPort{}
 	}
 }
 
@@ -187,18 +229,17 @@ func (d *Datagram) disconnect() {
 func (d *Datagram) LocalName() []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.asked.IsValid() && !d.ended {
+	if d.bound && !d.ended {
 		d.occupy()
 	}
-	switch {
-	case d.hold == nil && d.asked.IsValid():
-		return sockaddr(d.family, d.asked)
-	case d.hold == nil:
-		return sockaddr(d.family, d.wildcard())
-	case d.hold.at.Addr().IsUnspecified() && d.peer.IsValid():
-		return sockaddr(d.family, netip.AddrPortFrom(d.source, d.hold.at.Port()))
+	addr := d.address()
+	if !addr.IsValid() {
+		addr = d.wildcard().Addr()
 	}
-	return sockaddr(d.family, d.hold.at)
+	if d.hold == nil {
+		return sockaddr(d.family, netip.AddrPortFrom(addr, d.asked.Port()))
+	}
+	return sockaddr(d.family, netip.AddrPortFrom(addr, d.hold.at.Port()))
 }
 
 // PeerName is getpeername(2).

@@ -35,30 +35,29 @@ var knownOptions = map[option]optionRange{
 	{unix.SOL_IP, unix.IP_FREEBIND}:             onOff,
 	{unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT}: onOff,
 	{unix.SOL_IP, unix.IP_MULTICAST_TTL}:        {1, -1, 255},
-	{unix.SOL_IP, unix.IP_MULTICAST_LOOP}:       {1, -anyInt, anyInt},
+	{unix.SOL_IP, unix.IP_MULTICAST_LOOP}:       {1, -anyInt - 1, 1},
 	{unix.SOL_IP, unix.IP_MULTICAST_ALL}:        {1, 0, 1},
 	{unix.SOL_IP, unix.IP_UNICAST_IF}:           {0, -anyInt, anyInt},
 
-	{unix.SOL_IPV6, unix.IPV6_V6ONLY}:           onOff,
-	{unix.SOL_IPV6, unix.IPV6_UNICAST_HOPS}:     {defaultTTL, -1, 255},
-	{unix.SOL_IPV6, unix.IPV6_MULTICAST_HOPS}:   {1, -1, 255},
-	{unix.SOL_IPV6, unix.IPV6_MULTICAST_LOOP}:   {1, 0, 1},
-	{unix.SOL_IPV6, unix.IPV6_MULTICAST_IF}:     {0, 0, anyInt},
-	{unix.SOL_IPV6, unix.IPV6_MULTICAST_ALL}:    {1, 0, 1},
-	{unix.SOL_IPV6, unix.IPV6_UNICAST_IF}:       {0, -anyInt, anyInt},
-	{unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER}:     {unix.IPV6_PMTUDISC_WANT, 0, unix.IPV6_PMTUDISC_OMIT},
-	{unix.SOL_IPV6, unix.IPV6_MTU}:              {0, 0, anyInt}, // asked for, it is another one
-	{unix.SOL_IPV6, unix.IPV6_DONTFRAG}:         onOff,
-	{unix.SOL_IPV6, unix.IPV6_RECVERR}:          onOff,
-	{unix.SOL_IPV6, unix.IPV6_RECVERR_RFC4884}:  {0, 0, 1},
-	{unix.SOL_IPV6, unix.IPV6_RECVPKTINFO}:      onOff,
-	{unix.SOL_IPV6, unix.IPV6_RECVHOPLIMIT}:     onOff,
-	{unix.SOL_IPV6, unix.IPV6_RECVTCLASS}:       onOff,
-	{unix.SOL_IPV6, unix.IPV6_RECVPATHMTU}:      onOff,
-	{unix.SOL_IPV6, unix.IPV6_TCLASS}:           {0, -1, 255},
-	{unix.SOL_IPV6, unix.IPV6_AUTOFLOWLABEL}:    onOff,
-	{unix.SOL_IPV6, unix.IPV6_FREEBIND}:         onOff,
-	{unix.SOL_IPV6, unix.IPV6_ADDR_PREFERENCES}: {0, 0, anyInt},
+	{unix.SOL_IPV6, unix.IPV6_V6ONLY}:          onOff,
+	{unix.SOL_IPV6, unix.IPV6_UNICAST_HOPS}:    {defaultTTL, -1, 255},
+	{unix.SOL_IPV6, unix.IPV6_MULTICAST_HOPS}:  {1, -1, 255},
+	{unix.SOL_IPV6, unix.IPV6_MULTICAST_LOOP}:  {1, 0, 1},
+	{unix.SOL_IPV6, unix.IPV6_MULTICAST_IF}:    {0, 0, anyInt},
+	{unix.SOL_IPV6, unix.IPV6_MULTICAST_ALL}:   {1, -anyInt - 1, 1},
+	{unix.SOL_IPV6, unix.IPV6_UNICAST_IF}:      {0, -anyInt, anyInt},
+	{unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER}:    {unix.IPV6_PMTUDISC_WANT, 0, unix.IPV6_PMTUDISC_OMIT},
+	{unix.SOL_IPV6, unix.IPV6_MTU}:             {0, 0, anyInt}, // asked for, it is another one
+	{unix.SOL_IPV6, unix.IPV6_DONTFRAG}:        onOff,
+	{unix.SOL_IPV6, unix.IPV6_RECVERR}:         onOff,
+	{unix.SOL_IPV6, unix.IPV6_RECVERR_RFC4884}: {0, 0, 1},
+	{unix.SOL_IPV6, unix.IPV6_RECVPKTINFO}:     onOff,
+	{unix.SOL_IPV6, unix.IPV6_RECVHOPLIMIT}:    onOff,
+	{unix.SOL_IPV6, unix.IPV6_RECVTCLASS}:      onOff,
+	{unix.SOL_IPV6, unix.IPV6_RECVPATHMTU}:     onOff,
+	{unix.SOL_IPV6, unix.IPV6_TCLASS}:          {0, -1, 255},
+	{unix.SOL_IPV6, unix.IPV6_AUTOFLOWLABEL}:   {1, -anyInt - 1, 1},
+	{unix.SOL_IPV6, unix.IPV6_FREEBIND}:        onOff,
 
 	{unix.SOL_UDP, unix.UDP_SEGMENT}:      {0, 0, 0xffff},
 	{unix.SOL_UDP, unix.UDP_GRO}:          onOff, // nothing is ever coalesced
@@ -66,7 +65,8 @@ var knownOptions = map[option]optionRange{
 	{unix.SOL_UDP, unix.UDP_NO_CHECK6_RX}: onOff,
 }
 
-// onOff is a flag: the kernel takes any number, and says 1 for what is not 0.
+// onOff is a flag: the kernel takes any number, and says 1 for what is not 0. Its least
+// value is that of no other options.
 var onOff = optionRange{0, -anyInt - 1, 1}
 
 // joins and leaves are the options of group membership. No interface of the program's
@@ -125,17 +125,17 @@ func (o *options) set(key option, v int) syscall.Errno {
 	if !known {
 		return unix.ENOPROTOOPT
 	}
-	if r == onOff && v != 0 {
+	if r.min == onOff.min && v != 0 {
 		v = 1
 	}
 	if v < r.min || v > r.max || v == 0 && key == (option{unix.SOL_IP, unix.IP_TTL}) {
 		return unix.EINVAL
 	}
-	if v == -1 { // of the options that have it: what it was first
-		v = r.initial
-	}
 	if key == (option{unix.SOL_IP, unix.IP_TOS}) {
 		v &= 0xff
+	}
+	if v == -1 { // of the options that have it: what it was first
+		v = r.initial
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -186,11 +186,11 @@ func (d *Datagram) hasLevel(level int) bool {
 	return level == unix.SOL_IP || level == unix.SOL_UDP || level == unix.SOL_IPV6 && d.family == unix.AF_INET6
 }
 
-// isBound reports whether the socket has an address.
+// isBound reports whether the socket has a port.
 func (d *Datagram) isBound() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.asked.IsValid() || d.hold != nil || d.peer.IsValid()
+	return d.bound
 }
 
 // GetOption is getsockopt(2), of SOL_SOCKET only where the near end would tell what
@@ -213,6 +213,9 @@ func (d *Datagram) GetOption(level, name int) ([]byte, syscall.Errno) {
 		return nil, unix.ENOPROTOOPT
 	}
 	if !d.hasLevel(level) {
+		if d.family == unix.AF_INET {
+			return nil, unix.EOPNOTSUPP // so says ip_getsockopt
+		}
 		return nil, unix.ENOPROTOOPT
 	}
 	switch key := (option{level, name}); key {

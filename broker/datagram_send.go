@@ -13,10 +13,13 @@ import (
 // Send is sendmsg(2), or sendto(2). It returns the length of the payload. It does not
 // wait: nothing that it sends to has a queue that is waited for.
 func (d *Datagram) Send(_ context.Context, m Message, _ bool) (int, syscall.Errno) {
+	d.mu.Lock()
+	d.autobind()
+	to, errno := d.destination(m.To)
+	d.mu.Unlock()
 	if len(m.Payload) > 0xffff { // udp_sendmsg looks at this first
 		return 0, unix.EMSGSIZE
 	}
-	to, errno := d.destination(m.To)
 	if errno != ok {
 		return 0, errno
 	}
@@ -43,7 +46,7 @@ func (d *Datagram) Send(_ context.Context, m Message, _ bool) (int, syscall.Errn
 
 // destination reads the address of sendto(2): the zero AddrPort is the peer of
 // connect. Each family of sockets has its own ideas of the other's addresses
-// (udp_sendmsg, udpv6_sendmsg).
+// (udp_sendmsg, udpv6_sendmsg). d.mu must be held.
 func (d *Datagram) destination(sa []byte) (netip.AddrPort, syscall.Errno) {
 	if len(sa) == 0 {
 		return netip.AddrPort{}, ok
@@ -61,6 +64,8 @@ func (d *Datagram) destination(sa []byte) (netip.AddrPort, syscall.Errno) {
 		to, errno = parseSockaddr(unix.AF_INET6, sa)
 	case is6 && family != unix.AF_INET:
 		return netip.AddrPort{}, unix.EINVAL
+	case is6 && d.v6only():
+		return netip.AddrPort{}, unix.ENETUNREACH
 	case len(sa) < unix.SizeofSockaddrInet4:
 		return netip.AddrPort{}, unix.EINVAL
 	case family != unix.AF_INET && family != unix.AF_UNSPEC:
@@ -68,11 +73,13 @@ func (d *Datagram) destination(sa []byte) (netip.AddrPort, syscall.Errno) {
 	default:
 		to = netip.AddrPortFrom(netip.AddrFrom4([4]byte(sa[4:8])), binary.BigEndian.Uint16(sa[2:]))
 	}
-	if errno == ok && to.Port() == 0 {
-		errno = unix.EINVAL
-	}
-	if errno != ok {
+	switch {
+	case errno != ok:
 		return netip.AddrPort{}, errno
+	case is6 && to.Addr().Is4() && d.v6only():
+		return netip.AddrPort{}, unix.ENETUNREACH
+	case to.Port() == 0:
+		return netip.AddrPort{}, unix.EINVAL
 	}
 	return d.reachable(to)
 }
@@ -90,7 +97,7 @@ type way struct {
 func (d *Datagram) wayTo(to netip.AddrPort) (way, syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := way{d: d, to: to, toPeer: d.peer.IsValid() && to == d.peer}
+	w := way{d: d, to: to, toPeer: isFrom(d.peer, to)}
 	if !to.IsValid() {
 		w.to, w.toPeer = d.peer, true
 	}
@@ -99,23 +106,22 @@ func (d *Datagram) wayTo(to netip.AddrPort) (way, syscall.Errno) {
 		return way{}, unix.EPIPE
 	case !w.to.IsValid():
 		return way{}, unix.EDESTADDRREQ
-	case w.to.Port() == 0: // connect takes it
-		return way{}, unix.EINVAL
+	case w.to.Port() == 0 && w.to.Addr().Is4() && d.family == unix.AF_INET6:
+		return way{}, unix.EINVAL // connect takes it, and mapped it is looked at again
 	}
 	if errno := d.occupy(); errno != ok {
 		return way{}, errno
 	}
 	w.hold = d.hold
 	w.local = d.b.sourceFor(w.to)
-	bound := w.hold.at.Addr()
+	bound := d.addressFor(w.to.Addr())
+	if errno := canLeave(bound, w.local, w.to.Addr()); errno != ok {
+		return way{}, errno
+	}
 	switch {
-	case bound.Is4() != w.to.Addr().Is4() && bound != netip.IPv6Unspecified():
-		return way{}, unix.ENETUNREACH
 	case w.local.IsValid() && !bound.IsUnspecified():
 		w.local = bound
 	case w.local.IsValid():
-	case bound.IsLoopback():
-		return way{}, unix.EINVAL // no way from there, as attach says
 	case w.hold.socket == nil && w.hold.conn == nil:
 		return way{}, unix.ENETUNREACH
 	}
@@ -167,12 +173,15 @@ func (w *way) sendOne(payload []byte) syscall.Errno {
 		}
 		return ok
 	}
+	if w.to.Port() == 0 {
+		return ok // and nobody is there
+	}
 	far := net.UDPAddrFromAddrPort(w.to)
 	var err error
 	switch h := w.hold; {
 	case h.socket != nil:
 		_, err = h.socket.WriteTo(payload, far)
-	case w.toPeer:
+	case addrPortOf(h.conn.RemoteAddr()) == w.to:
 		_, err = h.conn.Write(payload)
 	default:
 		other, can := h.conn.(net.PacketConn)

@@ -19,7 +19,8 @@
 //	broker.go      Broker: its parts and its end
 //	sockaddr.go    struct sockaddr to and from netip.AddrPort
 //	address.go     the private network on lo, and which of its addresses means what
-//	stream.go      TCP sockets: made, bound, accepted; name.go: what they are called;
+//	stream.go      TCP sockets: made, bound, accepted; name.go, procnet.go: what they
+//	               are called;
 //	               connect.go: on behalf; hole.go: a connect that stays pending;
 //	               relay.go: bytes to and from the tunnel; wait.go: waiting for a socket
 //	unix.go        connect(2) to sockets of the file system, resolvers left out

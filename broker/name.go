@@ -7,45 +7,60 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Knows reports whether the names of the socket with the inode are known without a
-// descriptor of it.
-func (b *Broker) Knows(ino uint64) bool {
-	b.streams.mu.Lock()
-	defer b.streams.mu.Unlock()
-	_, known := b.streams.names[ino]
-	return known || b.streams.dials[ino] != nil
-}
-
-// LocalName is getsockname(2) of a TCP socket.
+// LocalName is getsockname(2) of a TCP socket. fd may be -1, a socket that cannot be
+// had: then EACCES says that it is none of ours.
 func (b *Broker) LocalName(ino uint64, fd int) ([]byte, syscall.Errno) {
-	s := &b.streams
-	s.mu.Lock()
-	n, known := s.names[ino]
-	if d := s.dials[ino]; d != nil {
-		n, known = names{family: d.family, local: d.local}, true
-	}
-	s.mu.Unlock()
-	if known {
+	n, known := b.streams.namesOf(ino)
+	if known && n.local.IsValid() {
 		return sockaddr(n.family, n.local), ok
 	}
-	family, is := streamFamily(fd)
-	if !is {
-		return nil, unix.EACCES
+	n, errno := b.nativeNames(ino, fd)
+	if errno != 0 {
+		return nil, errno
 	}
-	native, err := nativeLocal(fd)
-	if err != nil {
-		return nil, errnoOf(err)
+	if !n.remote.IsValid() || !b.lo.holds(n.local.Addr()) {
+		return sockaddr(n.family, b.boundName(n.local)), ok
 	}
-	if peer, err := nativePeer(fd); err == nil && b.lo.holds(native.Addr()) {
-		// Of a connection the address is one, not a wildcard, and of the family that
-		// the other end has asked for.
-		local := b.known(family, native)
-		if peer.Addr() != b.lo.at(6) && local.Addr() == netip.IPv6Loopback() && native.Addr() != b.lo.at(6) {
-			local = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), local.Port())
-		}
-		return sockaddr(family, local), ok
+	// Of a connection the address is one, not a wildcard, and of the family that the
+	// other end has asked for.
+	local := b.known(n.family, n.local)
+	if local.Addr() == netip.IPv6Loopback() && n.remote.Addr() != b.lo.at(6) && n.local.Addr() != b.lo.at(6) {
+		local = netip.AddrPortFrom(home4, local.Port())
 	}
-	return sockaddr(family, b.boundName(native)), ok
+	return sockaddr(n.family, local), ok
+}
+
+// home4 is loopback's usual address.
+var home4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// namesOf returns what a socket is called in the tunnel.
+func (s *streams) namesOf(ino uint64) (n names, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.dials[ino]; d != nil {
+		return names{d.family, d.local, d.far}, true
+	}
+	n, known = s.names[ino]
+	return n, known
+}
+
+// nativeNames returns what the kernel calls a socket.
+func (b *Broker) nativeNames(ino uint64, fd int) (n names, errno syscall.Errno) {
+	if fd < 0 {
+		return procNames(ino)
+	}
+	var is bool
+	if n.family, is = streamFamily(fd); !is {
+		return n, unix.EACCES
+	}
+	var err error
+	if n.local, err = nativeLocal(fd); err != nil {
+		return n, errnoOf(err)
+	}
+	if peer, err := nativePeer(fd); err == nil {
+		n.remote = peer
+	}
+	return n, ok
 }
 
 // boundName is the name of a socket that is bound and not connected: a wildcard
@@ -59,27 +74,21 @@ func (b *Broker) boundName(native netip.AddrPort) netip.AddrPort {
 	return native
 }
 
-// PeerName is getpeername(2) of a TCP socket.
+// PeerName is getpeername(2) of a TCP socket. fd is as for LocalName.
 func (b *Broker) PeerName(ino uint64, fd int) ([]byte, syscall.Errno) {
-	s := &b.streams
-	s.mu.Lock()
-	n, known := s.names[ino]
-	s.mu.Unlock()
-	if fd < 0 && known {
+	n, known := b.streams.namesOf(ino)
+	native, errno := b.nativeNames(ino, fd)
+	switch {
+	case errno != 0 && (!known || fd >= 0):
+		return nil, errno
+	case errno == 0 && !native.remote.IsValid():
+		return nil, unix.ENOTCONN
+	case known && n.remote.IsValid():
 		return sockaddr(n.family, n.remote), ok
+	case known:
+		return nil, unix.ENOTCONN
 	}
-	family, is := streamFamily(fd)
-	if !is {
-		return nil, unix.EACCES
-	}
-	native, err := nativePeer(fd)
-	if err != nil {
-		return nil, errnoOf(err)
-	}
-	if known && n.remote.IsValid() {
-		return sockaddr(family, n.remote), ok
-	}
-	return sockaddr(family, b.known(family, native)), ok
+	return sockaddr(native.family, b.known(native.family, native.remote)), ok
 }
 
 // SocketError is getsockopt(2) of SO_ERROR of a TCP socket: how its last connect

@@ -129,7 +129,17 @@ func (b *Broker) Bind(ino uint64, fd int, sa []byte) syscall.Errno {
 	if !want.Addr().IsUnspecified() && !b.isOwn(want.Addr()) {
 		return unix.EADDRNOTAVAIL
 	}
-	return b.streams.bind(b.lo, family, fd, want)
+	if errno := b.streams.bind(b.lo, family, fd, want); errno != 0 {
+		return errno
+	}
+	// For who asks when there is no descriptor of it here any more.
+	if native, err := nativeLocal(fd); err == nil {
+		name := b.boundName(native)
+		b.streams.mu.Lock()
+		remember(b.streams.names, ino, names{family: family, local: name})
+		b.streams.mu.Unlock()
+	}
+	return ok
 }
 
 // bind binds fd to the broker's part of lo, where the kernel sees to it that a
@@ -262,7 +272,6 @@ func (b *Broker) known(family int, native netip.AddrPort) netip.AddrPort {
 	if !b.lo.holds(native.Addr()) {
 		return native
 	}
-	home := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	if native.Addr() == b.lo.at(6) {
 		return netip.AddrPortFrom(netip.IPv6Loopback(), native.Port())
 	}
@@ -270,11 +279,11 @@ func (b *Broker) known(family int, native netip.AddrPort) netip.AddrPort {
 	defer b.streams.mu.Unlock()
 	key, known := b.streams.native[native]
 	if !known {
-		return netip.AddrPortFrom(home, native.Port())
+		return netip.AddrPortFrom(home4, native.Port())
 	}
 	addr := b.streams.binds[key].addr
 	if !addr.IsValid() || addr.IsUnspecified() {
-		addr = home
+		addr = home4
 		if family == unix.AF_INET6 {
 			addr = netip.IPv6Loopback()
 		}

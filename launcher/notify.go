@@ -6,7 +6,9 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"adit/broker"
 
@@ -28,7 +30,9 @@ type notifier struct {
 	lender *lender
 	log    *slog.Logger
 	warn   func(string)
-	ended  chan struct{} // closed when serve has returned
+
+	receiving atomic.Bool    // a goroutine waits for a call
+	serving   sync.WaitGroup // all that serve
 
 	mu      sync.Mutex // guards what follows
 	waiting map[int]*pendingCall
@@ -46,6 +50,8 @@ type call struct {
 	id  uint64
 	nr  int32
 	arg [6]uint64
+
+	about *subject // the socket, once it has been looked for
 }
 
 // An outcome is what becomes of a call.
@@ -53,8 +59,8 @@ type outcome struct {
 	value   int64
 	errno   syscall.Errno
 	goOn    bool // the kernel does it
-	waits   bool // it has to wait: call again, from a goroutine of its own
-	fd      int  // to be handed out in the place of value, if > 0; closed or kept then
+	waits   bool // it has to wait: call again, with a context
+	fd      int  // to be handed out in the place of value, if > 0; closed then
 	cloexec bool
 	keep    bool   // fd is kept by the lender
 	lost    func() // undoes what was done, if nobody waits any more
@@ -81,9 +87,9 @@ func newNotifier(f *os.File, b *broker.Broker, l *lender, log *slog.Logger, warn
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	notifWakeHere(fd)
-	n := &notifier{fd: fd, calls: handlers(c), broker: b, lender: l, log: log, warn: warn, ended: make(chan struct{}),
+	n := &notifier{fd: fd, calls: handlers(c), broker: b, lender: l, log: log, warn: warn,
 		waiting: make(map[int]*pendingCall), warned: make(map[int]bool)}
-	go n.serve()
+	n.more()
 	return n, nil
 }
 
@@ -100,32 +106,49 @@ func handlers(c socketCalls) map[int32]handler {
 	}
 }
 
-// serve receives calls. What need not wait is done here, one after the other.
+// serve receives calls, and does them. It ends when nobody is left who could make
+// one, or when another one receives: one is enough, and a second would only be woken
+// in turns, on another processor.
 func (n *notifier) serve() {
-	defer close(n.ended)
+	defer n.serving.Done()
 	var req notifRequest
-	for {
-		fds := []unix.PollFd{{Fd: int32(n.fd), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds, -1); err == unix.EINTR {
-			continue
-		}
-		if fds[0].Revents&unix.POLLIN == 0 {
-			return // nobody is left who could call
-		}
-		switch err := notifReceive(n.fd, &req); err {
-		case nil:
+	for n.receiving.CompareAndSwap(false, true) {
+		err := notifReceive(n.fd, &req)
+		n.receiving.Store(false)
+		switch {
+		case err == nil:
 			n.take(&req)
-		case unix.ENOENT:
+		case err == unix.ENOENT && !n.isOver():
+		case err == unix.ENOENT:
+			return
 		default:
-			n.log.Warn("system calls are no longer answered", "err", err)
+			if err != unix.EBADF { // Close
+				n.log.Warn("system calls are no longer answered", "err", err)
+			}
 			return
 		}
 	}
 }
 
-// take does a call, or has it done.
+// isOver reports whether the last process that has the filter is gone.
+func (n *notifier) isOver() bool {
+	fds := []unix.PollFd{{Fd: int32(n.fd), Events: unix.POLLIN}}
+	_, err := unix.Poll(fds, 0)
+	return err == nil && fds[0].Revents&(unix.POLLHUP|unix.POLLNVAL|unix.POLLERR) != 0
+}
+
+// more lets another goroutine receive, if nobody does: this one is about to wait.
+func (n *notifier) more() {
+	if !n.receiving.Load() {
+		n.serving.Add(1)
+		go n.serve()
+	}
+}
+
+// take does a call.
 func (n *notifier) take(req *notifRequest) {
 	c := &call{caller: caller{int(req.pid)}, id: req.id, nr: req.nr, arg: req.args}
+	defer c.giveBack()
 	n.cancel(c.tid)
 	do := n.calls[c.nr]
 	if do == nil {
@@ -133,16 +156,14 @@ func (n *notifier) take(req *notifRequest) {
 		return
 	}
 	o := do(n, c)
-	if !o.waits {
-		n.answer(c, o)
-		return
+	if o.waits {
+		n.more()
+		ctx, p := n.wait(c)
+		c.ctx = ctx
+		o = do(n, c)
+		n.done(c, p)
 	}
-	ctx, p := n.wait(c)
-	c.ctx = ctx
-	go func() {
-		defer n.done(c, p)
-		n.answer(c, do(n, c))
-	}()
+	n.answer(c, o)
 }
 
 // cancel ends the call that a thread has waited in: it makes another one.
@@ -155,6 +176,9 @@ func (n *notifier) cancel(tid int) {
 	}
 }
 
+// watchAfter is how long a call has to wait for its thread to be watched.
+const watchAfter = 20 * time.Millisecond
+
 // wait notes that a call waits. Its context ends with the thread, too.
 func (n *notifier) wait(c *call) (context.Context, *pendingCall) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -162,7 +186,8 @@ func (n *notifier) wait(c *call) (context.Context, *pendingCall) {
 	n.mu.Lock()
 	n.waiting[c.tid] = p
 	n.mu.Unlock()
-	n.lender.watch(ctx, c.tid, cancel)
+	watch := time.AfterFunc(watchAfter, func() { n.lender.watch(ctx, c.tid, cancel) })
+	context.AfterFunc(ctx, func() { watch.Stop() })
 	return ctx, p
 }
 
@@ -201,15 +226,15 @@ func (n *notifier) handOut(c *call, o outcome) error {
 	if o.cloexec {
 		a.newFlags = unix.O_CLOEXEC
 	}
+	if o.keep {
+		// First: the program uses it as soon as it has it.
+		n.lender.keep(o.fd)
+	}
 	_, err := notifAddFD(n.fd, &a)
 	if err != nil && err != unix.ENOENT {
 		notifSend(n.fd, &notifResponse{id: c.id, errno: -int32(errnoIn(err, unix.EMFILE))})
 	}
-	if err == nil && o.keep {
-		n.lender.keep(o.fd)
-	} else {
-		unix.Close(o.fd)
-	}
+	unix.Close(o.fd)
 	return err
 }
 
@@ -219,6 +244,13 @@ func errnoIn(err error, usual syscall.Errno) syscall.Errno {
 		return errno
 	}
 	return usual
+}
+
+// giveBack lets go of the call's socket.
+func (c *call) giveBack() {
+	if c.about != nil && c.about.fd >= 0 {
+		unix.Close(c.about.fd)
+	}
 }
 
 // stillWaits reports whether the thread still waits for the answer: what was read

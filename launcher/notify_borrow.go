@@ -20,12 +20,6 @@ type borrowed struct {
 	inode uint64 // the socket's
 }
 
-func (b borrowed) giveBack() {
-	if b.fd >= 0 {
-		unix.Close(b.fd)
-	}
-}
-
 // A lender gets hold of the command's descriptors. pidfd_getfd(2) copies any; where
 // a container's profile forbids it, a copy is kept of every socket from its making
 // on, found again by its inode, and let go once nothing needs it: while a copy is
@@ -184,11 +178,14 @@ func socketInode(target string) (uint64, bool) {
 	return n, err == nil
 }
 
-// keep takes over a socket that is being handed out.
+// keep keeps a copy of a socket that is being handed out, where it has to.
 func (l *lender) keep(fd int) {
 	var st unix.Stat_t
 	if !l.keeps || unix.Fstat(fd, &st) != nil {
-		unix.Close(fd)
+		return
+	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
 		return
 	}
 	l.mu.Lock()
@@ -196,7 +193,7 @@ func (l *lender) keep(fd int) {
 	if old, known := l.kept[st.Ino]; known {
 		unix.Close(old.fd)
 	}
-	l.kept[st.Ino] = keptSocket{fd, time.Now()}
+	l.kept[st.Ino] = keptSocket{own, time.Now()}
 	if len(l.kept) >= l.sweep {
 		l.sweepUnused()
 		l.sweep = max(64, 2*len(l.kept))

@@ -52,7 +52,6 @@ func (n *notifier) sendto(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	flags := int(int32(c.arg[3]))
 	if s.datagram == nil && harmless(flags) {
 		return goOn
@@ -65,7 +64,7 @@ func (n *notifier) sendto(c *call) outcome {
 	}
 	payload := func() ([]byte, syscall.Errno) { return c.read(c.arg[1], int(min(c.arg[2], maxRead))) }
 	if s.datagram == nil {
-		return n.elsewhere(c, &s, m.To, payload, flags)
+		return n.elsewhere(c, s, m.To, payload, flags)
 	}
 	if c.arg[2] > maxDatagram {
 		return failure(unix.EMSGSIZE)
@@ -73,7 +72,7 @@ func (n *notifier) sendto(c *call) outcome {
 	if m.Payload, errno = payload(); errno != 0 {
 		return failure(errno)
 	}
-	return n.send(c, &s, m, flags)
+	return n.send(c, s, m, flags)
 }
 
 // send sends a datagram. The first time it does not wait.
@@ -122,7 +121,6 @@ func (n *notifier) sendmsg(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	if s.datagram == nil && harmless(flags) {
 		return goOn
 	}
@@ -131,9 +129,9 @@ func (n *notifier) sendmsg(c *call) outcome {
 		return failure(errno)
 	}
 	if s.datagram == nil {
-		return n.elsewhere(c, &s, m.To, func() ([]byte, syscall.Errno) { return m.Payload, 0 }, flags)
+		return n.elsewhere(c, s, m.To, func() ([]byte, syscall.Errno) { return m.Payload, 0 }, flags)
 	}
-	return n.send(c, &s, m, flags)
+	return n.send(c, s, m, flags)
 }
 
 func (n *notifier) sendmmsg(c *call) outcome {
@@ -148,7 +146,6 @@ func (n *notifier) sendmmsg(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	if s.datagram == nil {
 		return goOn
 	}
@@ -158,7 +155,7 @@ func (n *notifier) sendmmsg(c *call) outcome {
 		m, errno := c.message(at)
 		o := failure(errno)
 		if errno == 0 {
-			o = n.send(c, &s, m, flags)
+			o = n.send(c, s, m, flags)
 		}
 		if o.waits && i == 0 {
 			return o
@@ -224,12 +221,11 @@ func (n *notifier) recvfrom(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	if s.datagram == nil || s.fd < 0 {
 		return goOn
 	}
 	flags := int(int32(c.arg[3]))
-	r, o := n.receive(c, &s, int(min(c.arg[2], maxRead)), flags, time.Time{})
+	r, o := n.receive(c, s, int(min(c.arg[2], maxRead)), flags, time.Time{})
 	if r == nil {
 		return o
 	}
@@ -239,7 +235,7 @@ func (n *notifier) recvfrom(c *call) outcome {
 	if errno := c.putSockaddr(c.arg[4], c.arg[5], r.From); errno != 0 {
 		return failure(errno)
 	}
-	return received(&s, r, flags)
+	return received(s, r, flags)
 }
 
 // deliver writes a datagram to where a struct msghdr wants it.
@@ -275,11 +271,10 @@ func (n *notifier) recvmsg(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	if s.datagram == nil || s.fd < 0 {
 		return goOn
 	}
-	return n.receiveMessage(c, &s, c.arg[1], int(int32(c.arg[2])), time.Time{})
+	return n.receiveMessage(c, s, c.arg[1], int(int32(c.arg[2])), time.Time{})
 }
 
 // receiveMessage is recvmsg of a UDP socket into the struct msghdr at an address.
@@ -306,7 +301,6 @@ func (n *notifier) recvmmsg(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	if s.datagram == nil || s.fd < 0 {
 		return goOn
 	}
@@ -318,7 +312,7 @@ func (n *notifier) recvmmsg(c *call) outcome {
 	count := min(int(uint32(c.arg[2])), maxIov)
 	for i := range count {
 		at := c.arg[1] + uint64(i*mmsghdrLen)
-		o := n.receiveMessage(c, &s, at, flags&^unix.MSG_WAITFORONE, by)
+		o := n.receiveMessage(c, s, at, flags&^unix.MSG_WAITFORONE, by)
 		if o.waits && i > 0 && flags&unix.MSG_WAITFORONE == 0 {
 			// The rest is waited for as well, but what has come is not lost.
 			return outcome{value: int64(i)}

@@ -64,15 +64,20 @@ type subject struct {
 	stream   bool             // a TCP socket of ours
 }
 
-// subject finds it by descriptor, a call's first argument. It is to be given back.
-func (n *notifier) subject(c *call) (s subject, errno syscall.Errno) {
-	if s.borrowed, errno = n.lender.borrow(c.tid, int32(uint32(c.arg[0]))); errno != 0 {
-		return s, errno
+// subject finds it by descriptor, a call's first argument. It is given back with
+// the call.
+func (n *notifier) subject(c *call) (*subject, syscall.Errno) {
+	if c.about != nil {
+		return c.about, 0
 	}
+	b, errno := n.lender.borrow(c.tid, int32(uint32(c.arg[0])))
+	if errno != 0 {
+		return nil, errno
+	}
+	s := &subject{borrowed: b}
+	c.about = s
 	if !n.stillWaits(c) {
-		s.giveBack()
-		s.fd = -1
-		return s, unix.EINTR
+		return nil, unix.EINTR
 	}
 	s.datagram = n.broker.Datagram(s.inode)
 	s.stream = s.datagram == nil && s.fd >= 0 && n.broker.IsStream(s.fd)
@@ -86,7 +91,6 @@ func (n *notifier) connect(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	ctx := c.ctx
 	if ctx == nil {
 		if s.datagram == nil && s.fd >= 0 && !isNonblocking(s.fd) {
@@ -122,7 +126,6 @@ func (n *notifier) bind(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	if s.datagram == nil && !s.stream {
 		n.lender.letGo(s.inode) // what is bound does not connect, and its end matters
 		return goOn
@@ -141,7 +144,6 @@ func (n *notifier) listen(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	switch {
 	case s.datagram != nil:
 		return failure(unix.EOPNOTSUPP)
@@ -167,7 +169,6 @@ func (n *notifier) accept4(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	flags := int(int32(c.arg[3]))
 	switch {
 	case s.datagram != nil:
@@ -203,13 +204,14 @@ func (n *notifier) name(c *call, stream func(*broker.Broker, uint64, int) ([]byt
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	var sa []byte
 	switch {
 	case s.datagram != nil:
 		sa, errno = datagram(s.datagram)
-	case s.stream || s.fd < 0 && n.broker.Knows(s.inode):
-		sa, errno = stream(n.broker, s.inode, s.fd)
+	case s.stream || s.fd < 0:
+		if sa, errno = stream(n.broker, s.inode, s.fd); errno == unix.EACCES {
+			return goOn
+		}
 	default:
 		return goOn
 	}
@@ -243,7 +245,6 @@ func (n *notifier) setsockopt(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	if s.datagram == nil {
 		if isUnfit(level, name) {
 			return failure(unix.ENOPROTOOPT)
@@ -267,7 +268,6 @@ func (n *notifier) getsockopt(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	defer s.giveBack()
 	var value []byte
 	hidden := level == unix.SOL_SOCKET && (name == unix.SO_BINDTODEVICE || name == unix.SO_BINDTOIFINDEX)
 	switch {

@@ -15,6 +15,15 @@ import (
 // go of them again: a real attempt of a few milliseconds. It returns which
 // device it was.
 func probeNamespace(ctx context.Context) (string, error) {
+	// To the namespaces of a process that is not dumpable an ordinary user can give
+	// no mappings (user_namespaces(7)).
+	if dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err == nil && dumpable != 1 {
+		return probeElsewhere(ctx)
+	}
+	return attemptNamespace(ctx)
+}
+
+func attemptNamespace(ctx context.Context) (string, error) {
 	s, err := spawnStage(probeName, nil, os.Environ(), mappingFor(false), 0)
 	if err != nil {
 		return "", err
@@ -59,7 +68,7 @@ func probeElsewhere(ctx context.Context) (string, error) {
 
 // reportNamespace is that child's part.
 func reportNamespace(sock *seqpacket) {
-	detail, err := probeNamespace(context.Background())
+	detail, err := attemptNamespace(context.Background())
 	r := stageReport{Device: detail}
 	if err != nil {
 		r.Text, r.Notes = strings.TrimPrefix(err.Error(), "mode namespace: "), hintsOf(err)

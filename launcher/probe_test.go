@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,6 +33,20 @@ var surroundings = map[string]func() error{
 	"no pidfd_open":            refusing(unix.ENOSYS, unix.SYS_PIDFD_OPEN),
 	"no binding":               refusing(unix.EPERM, unix.SYS_SETSOCKOPT),
 	"no ADDFD":                 func() error { return onThread(0, ifArg(unix.SYS_IOCTL, 1, []uint32{ioctlNotifAddFD}, unix.EINVAL)) },
+
+	"not dumpable":                notDumpable,
+	"no namespaces":               noNamespaces,
+	"no namespaces, not dumpable": func() error { return errors.Join(noNamespaces(), notDumpable()) },
+}
+
+func notDumpable() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }
+
+// noNamespaces makes children without them only.
+func noNamespaces() error {
+	return onThread(0, []unix.SockFilter{
+		load(dataNr), jump(unix.BPF_JEQ, unix.SYS_CLONE, 0, 3), load(low(0)),
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: unix.CLONE_NEWUSER, Jf: 1}, refuse(unix.EPERM),
+	})
 }
 
 // refusing is a filter that refuses a call.

@@ -106,10 +106,28 @@ func notifIDValid(fd int, id uint64) bool {
 }
 
 // notifAddFD puts a descriptor into the caller's table and returns its number
-// there.
+// there. With addFDSend it is made in one piece, whatever signals come: the kernel
+// marks the call as answered before it waits for the caller to take the descriptor.
+// If a signal ends that waiting, as the one by which Go preempts may, the caller is
+// answered 0 and has no descriptor (seen with Linux 6.18).
 func notifAddFD(fd int, a *notifFD) (int, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	all, old := allSignals, unix.Sigset_t{}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+		return -1, err
+	}
+	defer unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 	return notifCall(fd, ioctlNotifAddFD, unsafe.Pointer(a))
 }
+
+// allSignals is what a thread blocks that must not be interrupted.
+var allSignals = func() (s unix.Sigset_t) {
+	for i := range s.Val {
+		s.Val[i] = ^s.Val[i]
+	}
+	return s
+}()
 
 // notifWakeHere asks the kernel to wake who waits on the CPU of who answers: an
 // answer is a hand-over. A kernel that does not know it is as good, only slower.
