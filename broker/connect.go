@@ -100,7 +100,8 @@ func (b *Broker) connectOwn(ino uint64, family, fd int, far netip.AddrPort) sysc
 	if errno := b.leaveFrom(family, fd, far); errno != 0 {
 		return errno
 	}
-	if !far.Addr().IsLoopback() || far.Addr().Is4() != (family == unix.AF_INET) {
+	usual := far.Addr() == home4 && family == unix.AF_INET || far.Addr() == netip.IPv6Loopback()
+	if !usual {
 		defer b.streams.nameAfter(ino, family, fd, far)
 	}
 	return errnoOf(unix.Connect(fd, toUnix(family, to)))

@@ -269,6 +269,11 @@ func TestOptionsAreTheKernels(t *testing.T) {
 				own, theirs := ownSocket{newTestSocket(t, b, family)}, kernelSocket(kernelUDP(t, family))
 				initial, errno := own.get(key.level, key.name)
 				wantInitial, wantErrno := theirs.get(key.level, key.name)
+				if wantErrno == unix.ENOPROTOOPT { // newer than the kernel
+					own.close()
+					unix.Close(int(theirs))
+					break
+				}
 				if initial != wantInitial || errno != wantErrno {
 					t.Errorf("family %d, option %v: got %d, %v, want %d, %v", family, key, initial, errno, wantInitial, wantErrno)
 				}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/binary"
 	"syscall"
 	"time"
 
@@ -119,7 +120,7 @@ func (d *Datagram) read(fd int, peek bool) (*Received, syscall.Errno) {
 	if peek {
 		flags |= unix.MSG_PEEK
 	}
-	var control [256]byte
+	var control [1024]byte
 	for {
 		n, nc, got, _, err := unix.Recvmsg(fd, buf[:], control[:], flags)
 		if err == unix.EINTR {
@@ -174,6 +175,11 @@ func readControl(b []byte) (t tag, times []byte, tagged bool) {
 					t, tagged = read, true
 				}
 				unix.Close(fd)
+			}
+		case c.level == unix.SOL_SOCKET && c.kind == unix.SCM_PIDFD:
+			// The program has asked its socket for it (SO_PASSPIDFD). It is ours.
+			if fd := int32(binary.NativeEndian.Uint32(append(c.data, 0, 0, 0, 0))); fd > 0 {
+				unix.Close(int(fd))
 			}
 		case c.level == unix.SOL_SOCKET && isTime(c.kind):
 			times = appendCmsg(times, c.level, c.kind, c.data)

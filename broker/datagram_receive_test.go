@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -277,4 +278,43 @@ func TestTimestampsArePassedOn(t *testing.T) {
 	if errno != ok || len(list) != 1 || list[0].kind != unix.SO_TIMESTAMPNS || len(list[0].data) < 8 {
 		t.Errorf("got %x, want SCM_TIMESTAMPNS", r.Control)
 	}
+}
+
+// What a program asks of its socket as one of AF_UNIX does not cost the broker
+// descriptors, nor does what it sends over it.
+func TestDescriptorsAreNotLeft(t *testing.T) {
+	b, far := newDatagramBroker(t, nil)
+	server := listenFar(t, far, at(far4, 7000))
+	s := newTestSocket(t, b, unix.AF_INET)
+	s.wantConnect(at(far4, 7000), ok)
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_PASSPIDFD, 1); err != nil {
+		t.Skip(err) // since Linux 6.5
+	}
+	unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+	s.write("?")
+	from := server.want("?")
+	var before int
+	for i := range 50 {
+		server.send(from, "!")
+		s.wantReceive(at(far4, 7000), "!")
+		if err := unix.Sendmsg(s.fd, []byte("with descriptors"), unix.UnixRights(s.fd, s.fd, s.fd), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		server.want("with descriptors")
+		if i == 0 {
+			before = openDescriptors(t)
+		}
+	}
+	if after := openDescriptors(t); after > before+10 {
+		t.Errorf("got %d descriptors, want the %d of before", after, before)
+	}
+}
+
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -214,12 +215,15 @@ func (d *Datagram) drain(fd uintptr, most int) (end bool) {
 		case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) == 0:
 			d.sendNative(buf[:n])
 		}
-		if nc > 0 {
+		if nc > timeLen {
 			dropDescriptors(control[:nc])
 		}
 	}
 	return false
 }
+
+// timeLen is the length of a control message that has the time.
+var timeLen = unix.CmsgSpace(int(unsafe.Sizeof(unix.Timeval{})))
 
 // drainNow sends what the program has sent natively before a call that has to come
 // after it. More than the queue holds has been sent meanwhile.

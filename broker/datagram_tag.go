@@ -57,7 +57,7 @@ func parseTag(b []byte) (t tag, is bool) {
 }
 
 // maxTags is how many tags are kept for the next datagram from the same source.
-const maxTags = 256
+const maxTags = 64
 
 // A tagCache has the descriptors of tags. One that is under way lives on when it
 // is closed here.
@@ -74,34 +74,42 @@ func (c *tagCache) use(t tag, f func(fd int) error) error {
 		return f(fd)
 	}
 	c.mu.RUnlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if fd, has := c.fds[t]; has { // somebody else was faster
+		return f(fd)
+	}
+	if len(c.fds) >= maxTags {
+		c.dropOne()
+	}
 	fd, err := newTag(t)
+	if err == unix.EMFILE && c.dropOne() {
+		fd, err = newTag(t)
+	}
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.fds == nil {
 		c.fds = make(map[tag]int)
-	}
-	if old, has := c.fds[t]; has { // somebody else was faster
-		unix.Close(old)
-	} else if len(c.fds) >= maxTags {
-		for other, old := range c.fds {
-			unix.Close(old)
-			delete(c.fds, other)
-			break
-		}
 	}
 	c.fds[t] = fd
 	return f(fd)
 }
 
-func (c *tagCache) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// dropOne closes any of the descriptors. c.mu must be held.
+func (c *tagCache) dropOne() bool {
 	for t, fd := range c.fds {
 		unix.Close(fd)
 		delete(c.fds, t)
+		return true
+	}
+	return false
+}
+
+func (c *tagCache) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.dropOne() {
 	}
 }
 

@@ -51,16 +51,22 @@ func newTestStack(t testing.TB, addresses ...string) *netstack.Stack {
 // join carries what a sends to b, in a goroutine of its own: gVisor holds locks
 // while it sends.
 func join(t testing.TB, a, b *netstack.Stack) {
-	wire := make(chan *packet.Batch, 1024)
+	full, free := make(chan *packet.Batch, 1024), make(chan *packet.Batch, 1024) // both never closed
 	done := make(chan struct{})
 	a.SetUpstream(func(batch *packet.Batch) {
-		in := packet.NewBatch(packet.Room{})
+		var in *packet.Batch
+		select {
+		case in = <-free:
+		default:
+			in = packet.NewBatch(packet.Room{})
+		}
+		in.Reset()
 		for i := range batch.Len() {
 			pkt := batch.Packet(i)
 			copy(in.Append(len(pkt)), pkt)
 		}
 		select {
-		case wire <- in:
+		case full <- in:
 		case <-done:
 		}
 	})
@@ -68,8 +74,12 @@ func join(t testing.TB, a, b *netstack.Stack) {
 	wg.Go(func() {
 		for {
 			select {
-			case in := <-wire:
+			case in := <-full:
 				b.Device().Write(in)
+				select {
+				case free <- in:
+				default:
+				}
 			case <-done:
 				return
 			}

@@ -1,10 +1,6 @@
 package launcher
 
-import (
-	"runtime"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // The filter of seccomp mode decides by what is in the registers alone: which
 // calls the kernel may do by itself, which are refused, and which are told to the
@@ -68,8 +64,8 @@ const (
 
 // notifyFilter returns the program; nil for a machine that is not known. everySocket
 // tells of unix sockets, too, as they are made: where descriptors cannot be borrowed.
-func notifyFilter(everySocket bool) []unix.SockFilter {
-	c, known := callsFor(runtime.GOARCH)
+func notifyFilter(goarch string, everySocket bool) []unix.SockFilter {
+	c, known := callsFor(goarch)
 	if !known {
 		return nil
 	}
@@ -159,7 +155,9 @@ func ifFlag(arg int, flag uint32) []unix.SockFilter {
 	return []unix.SockFilter{load(low(arg)), jump(unix.BPF_JSET, flag, 0, 1), ret(notify)}
 }
 
-// Options of TCP that would have the kernel connect later, or by itself.
+// tcpFastopenConnect is TCP_FASTOPEN_CONNECT of linux/tcp.h: the kernel would connect
+// with the first bytes. TCP_REPAIR makes connections out of nothing, TCP_ULP other
+// protocols out of TCP, whose packets need not go by lo (SMC).
 const tcpFastopenConnect = 30
 
 // setRules are those of setsockopt: what is of IP and UDP is told.
@@ -168,6 +166,7 @@ func setRules() []unix.SockFilter {
 		load(low(2)),
 		jump(unix.BPF_JEQ, tcpFastopenConnect, 0, 1), refuse(unix.EOPNOTSUPP),
 		jump(unix.BPF_JEQ, unix.TCP_REPAIR, 0, 1), refuse(unix.EPERM),
+		jump(unix.BPF_JEQ, unix.TCP_ULP, 0, 1), refuse(unix.ENOENT),
 		ret(unix.SECCOMP_RET_ALLOW),
 	}
 	r := []unix.SockFilter{load(low(1)), jump(unix.BPF_JEQ, unix.IPPROTO_TCP, 0, uint8(len(tcp)))}

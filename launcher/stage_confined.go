@@ -79,7 +79,7 @@ func (c *stageConfig) installMode(sock *seqpacket) error {
 		_, err := setFilter(guard, 0)
 		return step("install the system call filter", err)
 	}
-	filter := notifyFilter(c.KeepSockets)
+	filter := notifyFilter(runtime.GOARCH, c.KeepSockets)
 	if filter == nil {
 		return step("install the system call filter", errors.ErrUnsupported)
 	}

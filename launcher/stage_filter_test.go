@@ -11,6 +11,12 @@ import (
 // runFilter is a slow interpreter of the few instructions that the filter uses.
 func runFilter(t *testing.T, prog []unix.SockFilter, nr, arch uint32, args [3]uint64) uint32 {
 	t.Helper()
+	return decide(t, prog, nr, arch, args[:]...)
+}
+
+// decide is runFilter with any number of arguments.
+func decide(t *testing.T, prog []unix.SockFilter, nr, arch uint32, args ...uint64) uint32 {
+	t.Helper()
 	data := make([]byte, 64)
 	binary.LittleEndian.PutUint32(data[0:], nr)
 	binary.LittleEndian.PutUint32(data[4:], arch)
@@ -29,6 +35,8 @@ func runFilter(t *testing.T, prog []unix.SockFilter, nr, arch uint32, args [3]ui
 			pc += branch(acc == in.K, in)
 		case unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K:
 			pc += branch(acc >= in.K, in)
+		case unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K:
+			pc += branch(acc&in.K != 0, in)
 		default:
 			t.Fatalf("instruction %d has code %#x", pc, in.Code)
 		}

@@ -1,0 +1,394 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// moment is how long a thing that must not happen is waited for.
+const moment = 100 * time.Millisecond
+
+var streamFamilies = []struct {
+	name            string
+	family          int
+	far, own, there string // an echo, a refusing port's address, loopback
+}{
+	{"IPv4", unix.AF_INET, "10.9.0.1", "10.9.0.2", "127.0.0.1"},
+	{"IPv6", unix.AF_INET6, "[fd09::1]", "[fd09::2]", "[::1]"},
+	{"mapped", unix.AF_INET6, "[::ffff:10.9.0.1]", "[::ffff:10.9.0.2]", "[::ffff:127.0.0.1]"},
+}
+
+func TestBlockingConnectReachesTheFarEnd(t *testing.T) {
+	w := newStreamWorld(t)
+	w.echo("7")
+	for _, f := range streamFamilies {
+		s := w.socket(f.family, false)
+		s.wantConnect(f.far+":7", ok)
+		local, peer := s.names()
+		if want := addr(f.far + ":7"); peer != netip.AddrPortFrom(want.Addr().Unmap(), 7) {
+			t.Errorf("%s: got the peer %v, want %v", f.name, peer, want)
+		}
+		if want := addr(f.own + ":0").Addr().Unmap(); local.Addr() != want || local.Port() == 0 {
+			t.Errorf("%s: got the name %v, want %v and a port", f.name, local, want)
+		}
+		s.wantConnect(f.far+":7", unix.EISCONN)
+		s.say("hello")
+	}
+}
+
+// The registration in epoll is older than the connect, which replaces nothing.
+func TestPendingConnectIsSilentUntilItIsMade(t *testing.T) {
+	w := newStreamWorld(t)
+	w.echo("7")
+	for _, f := range streamFamilies {
+		s := w.socket(f.family, true)
+		ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(ep)
+		e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET, Fd: int32(s.fd)}
+		if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, s.fd, &e); err != nil {
+			t.Fatal(err)
+		}
+		events := make([]unix.EpollEvent, 4)
+		unix.EpollWait(ep, events, 0) // of the socket as it was
+		s.wantConnect(f.far+":7", unix.EINPROGRESS)
+		n := 0
+		for err = unix.EINTR; err == unix.EINTR; {
+			n, err = unix.EpollWait(ep, events, 10_000)
+		}
+		if err != nil || n != 1 || events[0].Events != unix.EPOLLOUT {
+			t.Fatalf("%s: got %d events, %v, %v, want EPOLLOUT", f.name, n, events[:max(n, 0)], err)
+		}
+		if errno := w.b.SocketError(s.inode(), s.fd); errno != ok {
+			t.Errorf("%s: SO_ERROR: %v", f.name, errno)
+		}
+		s.say("hello")
+		s.wantConnect(f.far+":7", ok) // as Linux tells once that it is made
+		s.wantConnect(f.far+":7", unix.EISCONN)
+	}
+}
+
+func TestConnectThatNobodyAnswersStaysPending(t *testing.T) {
+	w := newStreamWorld(t)
+	s := w.socket(unix.AF_INET, true)
+	s.wantConnect("10.9.0.77:7", unix.EINPROGRESS)
+	if got := s.poll(unix.POLLIN|unix.POLLOUT, moment); got != 0 {
+		t.Errorf("got events %#x, want none", got)
+	}
+	s.wantConnect("10.9.0.77:7", unix.EALREADY)
+	if _, errno := w.b.PeerName(s.inode(), s.fd); errno != unix.ENOTCONN {
+		t.Errorf("getpeername: got %v, want ENOTCONN", errno)
+	}
+	// connect(2): AF_UNSPEC makes it a new one.
+	if errno := w.b.Connect(context.Background(), s.inode(), s.fd, unspecified); errno != ok {
+		t.Fatalf("disconnect: %v", errno)
+	}
+	w.echo("7")
+	s.wantConnect("10.9.0.1:7", unix.EINPROGRESS)
+	if got := s.poll(unix.POLLOUT, 10*time.Second); got != unix.POLLOUT {
+		t.Fatalf("got events %#x, want POLLOUT", got)
+	}
+	s.say("hello")
+}
+
+func TestWhyAConnectFails(t *testing.T) {
+	w := newStreamWorld(t)
+	for _, c := range []struct {
+		name, to string
+		family   int
+		want     unix.Errno
+		at       bool // connect itself says so, also when it does not block
+	}{
+		{"refused", "10.9.0.1:9", unix.AF_INET, unix.ECONNREFUSED, false},
+		{"refused, IPv6", "[fd09::1]:9", unix.AF_INET6, unix.ECONNREFUSED, false},
+		{"no way there", "203.0.113.1:9", unix.AF_INET, unix.ENETUNREACH, true},
+		{"no way there, IPv6", "[2001:db8::1]:9", unix.AF_INET6, unix.ENETUNREACH, true},
+		{"nobody on loopback", "127.0.0.1:9", unix.AF_INET, unix.ECONNREFUSED, false},
+		{"nobody on loopback, IPv6", "[::1]:9", unix.AF_INET6, unix.ECONNREFUSED, false},
+		{"nobody at a wildcard", "0.0.0.0:9", unix.AF_INET, unix.ECONNREFUSED, false},
+		{"nobody at our own address", "10.9.0.2:9", unix.AF_INET, unix.ECONNREFUSED, false},
+	} {
+		s := w.socket(c.family, false)
+		s.wantConnect(c.to, c.want)
+		s = w.socket(c.family, true)
+		if c.at {
+			s.wantConnect(c.to, c.want)
+			continue
+		}
+		s.wantConnect(c.to, unix.EINPROGRESS)
+		if got := s.poll(unix.POLLOUT, 10*time.Second); got&unix.POLLERR == 0 {
+			t.Errorf("%s: got events %#x, want POLLERR", c.name, got)
+		}
+		if got := w.b.SocketError(s.inode(), s.fd); got != c.want {
+			t.Errorf("%s: SO_ERROR: got %v, want %v", c.name, got, c.want)
+		}
+		if got := w.b.SocketError(s.inode(), s.fd); got != ok {
+			t.Errorf("%s: SO_ERROR, once more: got %v, want none", c.name, got)
+		}
+	}
+}
+
+// Who does not ask for SO_ERROR hears of a refusal all the same.
+func TestRefusalIsTheKernelsOwn(t *testing.T) {
+	w := newStreamWorld(t)
+	s := w.socket(unix.AF_INET, true)
+	s.wantConnect("10.9.0.1:9", unix.EINPROGRESS)
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		s.poll(unix.POLLIN, time.Second)
+		_, err := unix.Read(s.fd, make([]byte, 1))
+		if err == unix.ECONNREFUSED {
+			return
+		}
+		if err != unix.ENOTCONN && err != unix.EAGAIN && err != unix.ECONNRESET {
+			t.Fatalf("read: got %v, want ECONNREFUSED", err)
+		}
+	}
+	t.Error("read never said ECONNREFUSED")
+}
+
+func TestConnectionsOfARunReachItsOwnListeners(t *testing.T) {
+	w := newStreamWorld(t)
+	for _, c := range []struct {
+		listen, to string
+		lf, cf     int // streamFamilies
+		want       unix.Errno
+	}{
+		{"127.0.0.1:0", "127.0.0.1", unix.AF_INET, unix.AF_INET, ok},
+		{"0.0.0.0:0", "127.0.0.1", unix.AF_INET, unix.AF_INET, ok},
+		{"0.0.0.0:0", "127.7.7.7", unix.AF_INET, unix.AF_INET, ok},
+		{"0.0.0.0:80", "10.9.0.2", unix.AF_INET, unix.AF_INET, ok},
+		{"0.0.0.0:0", "0.0.0.0", unix.AF_INET, unix.AF_INET, ok},
+		{"[::]:0", "::1", unix.AF_INET6, unix.AF_INET6, ok},
+		{"[::]:443", "127.0.0.1", unix.AF_INET6, unix.AF_INET, ok},
+		{"[::1]:0", "::1", unix.AF_INET6, unix.AF_INET6, ok},
+		{"[::1]:0", "127.0.0.1", unix.AF_INET6, unix.AF_INET, unix.ECONNREFUSED},
+		{"[::]:0", "fd09::2", unix.AF_INET6, unix.AF_INET6, ok},
+		{"127.0.0.1:0", "10.9.0.2", unix.AF_INET, unix.AF_INET, unix.ECONNREFUSED},
+		{"0.0.0.0:0", "::1", unix.AF_INET, unix.AF_INET6, unix.ECONNREFUSED},
+	} {
+		l := w.socket(c.lf, false)
+		l.wantBind(c.listen, ok)
+		if errno := w.b.Listen(l.inode(), l.fd, 8); errno != ok {
+			t.Fatalf("listen: %v", errno)
+		}
+		sa, _ := w.b.LocalName(l.inode(), l.fd)
+		at := l.parse(sa)
+		if want := addr(c.listen); at.Addr() != want.Addr() || want.Port() != 0 && at.Port() != want.Port() || at.Port() == 0 {
+			t.Errorf("the listener at %s is called %v", c.listen, at)
+		}
+		to := netip.AddrPortFrom(netip.MustParseAddr(c.to), at.Port())
+		s := w.socket(c.cf, false)
+		s.wantConnect(to.String(), c.want)
+		if c.want == ok {
+			wantMeeting(t, l, s, to)
+		}
+		l.close()
+		again := w.socket(c.cf, false)
+		again.wantConnect(to.String(), unix.ECONNREFUSED)
+	}
+}
+
+// wantMeeting accepts the connection of s to the listener, and wants both ends to
+// have the same names for each other.
+func wantMeeting(t *testing.T, l, s *testStream, to netip.AddrPort) {
+	t.Helper()
+	fd, peer, errno := l.w.b.Accept(context.Background(), l.fd, 0, nil)
+	if errno != ok {
+		t.Fatalf("accept: %v", errno)
+	}
+	a := &testStream{l.w, fd, l.family}
+	defer a.close()
+	accLocal, accPeer := a.names()
+	local, remote := s.names()
+	if got := l.parse(peer); got != accPeer || got.Port() != local.Port() {
+		t.Errorf("%v: accept says %v, getpeername %v, the other end's getsockname %v", to, got, accPeer, local)
+	}
+	if !to.Addr().IsUnspecified() && remote != to || accLocal.Port() != to.Port() {
+		t.Errorf("%v: the client's peer is %v, the server's name %v", to, remote, accLocal)
+	}
+	if to.Addr().IsLoopback() && to.Addr().Is6() && (local.Addr() != to.Addr() || accPeer.Addr() != to.Addr()) {
+		t.Errorf("%v: the client is called %v and %v", to, local, accPeer)
+	}
+}
+
+// What listens on the host's loopback is not the program's.
+func TestListenersOfTheHostAreOutOfReach(t *testing.T) {
+	w := newStreamWorld(t)
+	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			t.Logf("%s: %v", at, err)
+			continue
+		}
+		defer l.Close()
+		to := l.Addr().(*net.TCPAddr).AddrPort()
+		family := unix.AF_INET
+		if to.Addr().Is6() {
+			family = unix.AF_INET6
+		}
+		s := w.socket(family, false)
+		s.wantConnect(to.String(), unix.ECONNREFUSED)
+	}
+	// Nor are the broker's own.
+	for _, to := range []netip.AddrPort{w.b.lo.relay, w.b.lo.hole.at} {
+		s := w.socket(unix.AF_INET, false)
+		s.wantConnect(to.String(), unix.ECONNREFUSED)
+	}
+}
+
+// Who connects to the relay without having been sent gets nothing.
+func TestStrangersAtTheRelayAreClosed(t *testing.T) {
+	w := newStreamWorld(t)
+	w.echo("7")
+	stranger, err := net.Dial("tcp", w.b.lo.relay.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	s := w.socket(unix.AF_INET, false)
+	s.wantConnect("10.9.0.1:7", ok)
+	s.say("hello")
+	stranger.SetReadDeadline(time.Now().Add(moment))
+	if n, err := stranger.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("a stranger read %d bytes, %v", n, err)
+	}
+}
+
+func TestBindTakesOnlyWhatIsTheProgramsOwn(t *testing.T) {
+	w := newStreamWorld(t)
+	for _, c := range []struct {
+		family int
+		at     string
+		want   unix.Errno
+	}{
+		{unix.AF_INET, "0.0.0.0:0", ok},
+		{unix.AF_INET, "127.0.0.1:0", ok},
+		{unix.AF_INET, "10.9.0.2:0", ok},
+		{unix.AF_INET, "10.9.0.3:0", unix.EADDRNOTAVAIL},
+		{unix.AF_INET6, "[::]:0", ok},
+		{unix.AF_INET6, "[fd09::2]:25", ok},
+		{unix.AF_INET6, "[fd09::3]:0", unix.EADDRNOTAVAIL},
+		{unix.AF_INET, "127.0.0.1:22", ok},
+	} {
+		s := w.socket(c.family, false)
+		s.wantBind(c.at, c.want)
+		if c.want == ok {
+			s.wantBind(c.at, unix.EINVAL)
+		}
+	}
+	s, s2 := w.socket(unix.AF_INET, false), w.socket(unix.AF_INET, false)
+	s.wantBind("127.0.0.1:8080", ok)
+	s2.wantBind("127.0.0.1:8080", unix.EADDRINUSE)
+	s.close()
+	s2.wantBind("127.0.0.1:8080", ok)
+}
+
+// A FIN is a FIN in both directions, and a RST a RST.
+func TestHowAConnectionEndsIsCarried(t *testing.T) {
+	w := newStreamWorld(t)
+	l, err := w.far.Listen(context.Background(), "tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	far := make(chan net.Conn, 1) // each connection in turn
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far <- c
+		}
+	}()
+	open := func() (near, there net.Conn) {
+		s := w.socket(unix.AF_INET, false)
+		s.wantConnect("10.9.0.1:80", ok)
+		near = s.conn()
+		s.close()
+		there = <-far
+		there.SetDeadline(time.Now().Add(10 * time.Second))
+		near.SetDeadline(time.Now().Add(10 * time.Second))
+		return near, there
+	}
+	near, there := open()
+	io.WriteString(near, "all")
+	near.(*net.TCPConn).CloseWrite()
+	if b, err := io.ReadAll(there); string(b) != "all" || err != nil {
+		t.Errorf("got %q, %v, want all and an end", b, err)
+	}
+	io.WriteString(there, "answer")
+	there.Close()
+	if b, err := io.ReadAll(near); string(b) != "answer" || err != nil {
+		t.Errorf("got %q, %v, want the answer and an end", b, err)
+	}
+	near, there = open()
+	there.(interface{ SetLinger(int) error }).SetLinger(0)
+	there.Close()
+	if _, err := near.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("after a RST from afar: got %v, want ECONNRESET", err)
+	}
+	near, there = open()
+	near.(*net.TCPConn).SetLinger(0)
+	near.Close()
+	if _, err := there.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("after a RST from here: got %v, want ECONNRESET", err)
+	}
+}
+
+// A thousand at once, one of which never gets an answer.
+func TestConnectsDoNotWaitForEachOther(t *testing.T) {
+	w := newStreamWorld(t)
+	w.echo("7")
+	slow := w.socket(unix.AF_INET, true)
+	slow.wantConnect("10.9.0.77:7", unix.EINPROGRESS)
+	done := make(chan error, 200)
+	for i := range cap(done) {
+		s := w.socket(unix.AF_INET, false)
+		go func() {
+			if errno := s.connect("10.9.0.1:7"); errno != ok {
+				done <- errno
+				return
+			}
+			c := s.conn()
+			defer c.Close()
+			text := strings.Repeat("x", i+1)
+			io.WriteString(c, text)
+			_, err := io.ReadFull(c, make([]byte, len(text)))
+			done <- err
+		}()
+	}
+	for range cap(done) {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := slow.poll(unix.POLLOUT, 0); got != 0 {
+		t.Errorf("the silent one has events %#x", got)
+	}
+}
+
+// A caller that gives up does not end the connection: its next call finds it.
+func TestConnectThatIsInterruptedGoesOn(t *testing.T) {
+	w := newStreamWorld(t)
+	s := w.socket(unix.AF_INET, false)
+	// A limit makes the call itself wait, as in a program that is interrupted.
+	unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 50_000})
+	s.wantConnect("10.9.0.77:7", unix.EINPROGRESS)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if errno := w.b.Connect(ctx, s.inode(), s.fd, sockaddr(s.family, addr("10.9.0.77:7"))); errno != unix.EINTR {
+		t.Errorf("got %v, want EINTR", errno)
+	}
+	s.wantConnect("10.9.0.77:7", unix.EINPROGRESS)
+}
