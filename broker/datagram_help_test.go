@@ -2,20 +2,19 @@ package broker
 
 import (
 	"bytes"
-	"context"
 	"net"
 	"net/netip"
 	"syscall"
 	"testing"
 	"time"
 
+	"adit/netstack"
+
 	"golang.org/x/sys/unix"
 )
 
 // newDatagramBroker returns a Broker over the near Stack of newNetwork, and the far one.
-func newDatagramBroker(t testing.TB, change func(*Config)) (*Broker, interface {
-	ListenPacket(context.Context, string, string) (net.PacketConn, error)
-}) {
+func newDatagramBroker(t testing.TB, change func(*Config)) (*Broker, *netstack.Stack) {
 	t.Helper()
 	near, far := newNetwork(t)
 	cfg := Config{Dialer: near, Addresses: []netip.Addr{near4, near6}}
@@ -160,9 +159,7 @@ type farSocket struct {
 	t testing.TB
 }
 
-func listenFar(t testing.TB, far interface {
-	ListenPacket(context.Context, string, string) (net.PacketConn, error)
-}, a netip.AddrPort) farSocket {
+func listenFar(t testing.TB, far *netstack.Stack, a netip.AddrPort) farSocket {
 	t.Helper()
 	network := "udp4"
 	if a.Addr().Is6() {

@@ -51,9 +51,6 @@ func TestMessagesAreSplitIntoSegments(t *testing.T) {
 	server.want("1")
 }
 
-// Go's own way of saying "anything", for the table below.
-var none []byte
-
 func TestDestinationsAreReadAsTheKernelDoes(t *testing.T) {
 	b, far := newDatagramBroker(t, nil)
 	server := listenFar(t, far, at(far4, 7000))
@@ -69,9 +66,9 @@ func TestDestinationsAreReadAsTheKernelDoes(t *testing.T) {
 		to        []byte
 		want      syscall.Errno
 	}{
-		{"nobody", inet, false, none, unix.EDESTADDRREQ},
-		{"nobody, IPv6", inet6, false, none, unix.EDESTADDRREQ},
-		{"the peer", inet, true, none, ok},
+		{"nobody", inet, false, nil, unix.EDESTADDRREQ},
+		{"nobody, IPv6", inet6, false, nil, unix.EDESTADDRREQ},
+		{"the peer", inet, true, nil, ok},
 		{"an address", inet, false, v4, ok},
 		{"AF_UNSPEC is AF_INET", inet, false, unspec, ok},
 		{"AF_UNSPEC is nobody for IPv6", inet6, false, unspec6, unix.EDESTADDRREQ},

@@ -189,6 +189,7 @@ func TestHalfClosedSocketStillReceives(t *testing.T) {
 func TestThousandSocketsLeaveNothing(t *testing.T) {
 	b, far := newDatagramBroker(t, nil)
 	server := listenFar(t, far, at(far4, 7053))
+	before := openDescriptors(t)
 	for range 100 {
 		var some []*testSocket
 		for range 10 {
@@ -210,5 +211,9 @@ func TestThousandSocketsLeaveNothing(t *testing.T) {
 	defer b.mu.Unlock()
 	if n := len(b.datagrams); n != 0 {
 		t.Errorf("%d sockets are left", n)
+	}
+	// TestMain looks for goroutines.
+	if after := openDescriptors(t); after > before+10 {
+		t.Errorf("%d descriptors are left of %d", after, before)
 	}
 }

@@ -23,7 +23,8 @@
 //	               are called;
 //	               connect.go: on behalf; hole.go: a connect that stays pending;
 //	               relay.go: bytes to and from the tunnel; wait.go: waiting for a socket
-//	unix.go        connect(2) to sockets of the file system, resolvers left out
+//	unix.go        connect(2) to sockets of the file system, resolvers left out;
+//	               credentials.go: as the user of the thread that calls
 //	datagram*.go   UDP sockets
 //	switch.go      datagrams between programs of the same run; stub.go: nameservers
 //

@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,7 +30,7 @@ func (b *Broker) ConnectUnix(tid, fd int, sa []byte) syscall.Errno {
 		return rawConnect(fd, sa)
 	}
 	errno := unix.EACCES
-	err := asThread(tid, func() {
+	err := AsThread(tid, func() {
 		socket, err := openAs(tid, path)
 		if err != nil {
 			errno = errnoOf(err)
@@ -124,84 +122,4 @@ func (b *Broker) isResolver(socket int) bool {
 		}
 	}
 	return false
-}
-
-// asThread runs f with the user and groups of thread tid: what that may not reach,
-// it does not reach by us.
-func asThread(tid int, f func()) error {
-	theirs, err := credentialsOf(strconv.Itoa(tid))
-	if err != nil {
-		return err
-	}
-	ours, err := credentialsOf("self")
-	if err != nil {
-		return err
-	}
-	if theirs.uid == ours.uid && theirs.gid == ours.gid {
-		f()
-		return nil
-	}
-	done := make(chan error)
-	go func() {
-		// The thread is not fit for anything else afterwards: it ends.
-		runtime.LockOSThread()
-		err := theirs.take()
-		if err == nil {
-			f()
-		}
-		done <- err
-	}()
-	return <-done
-}
-
-// credentials are those by which the kernel decides about files and sockets.
-type credentials struct {
-	uid, gid int
-	groups   []uint32
-}
-
-// credentialsOf reads them of a thread (proc(5), /proc/PID/status).
-func credentialsOf(tid string) (c credentials, err error) {
-	text, err := os.ReadFile("/proc/" + tid + "/status")
-	if err != nil {
-		return c, err
-	}
-	for line := range strings.Lines(string(text)) {
-		key, rest, _ := strings.Cut(line, ":")
-		fields := strings.Fields(rest)
-		switch {
-		case key == "Uid" && len(fields) == 4:
-			c.uid, err = strconv.Atoi(fields[1])
-		case key == "Gid" && len(fields) == 4:
-			c.gid, err = strconv.Atoi(fields[1])
-		case key == "Groups":
-			for _, f := range fields {
-				n, _ := strconv.ParseUint(f, 10, 32)
-				c.groups = append(c.groups, uint32(n))
-			}
-		}
-		if err != nil {
-			return c, err
-		}
-	}
-	return c, nil
-}
-
-// take gives them to this thread alone.
-func (c credentials) take() error {
-	var groups unsafe.Pointer
-	if len(c.groups) > 0 {
-		groups = unsafe.Pointer(&c.groups[0])
-	}
-	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(c.groups)), uintptr(groups), 0)
-	if errno == 0 {
-		_, _, errno = unix.RawSyscall(unix.SYS_SETRESGID, uintptr(c.gid), uintptr(c.gid), uintptr(c.gid))
-	}
-	if errno == 0 {
-		_, _, errno = unix.RawSyscall(unix.SYS_SETRESUID, uintptr(c.uid), uintptr(c.uid), uintptr(c.uid))
-	}
-	if errno != 0 {
-		return errno
-	}
-	return nil
 }

@@ -155,15 +155,26 @@ func (n *notifier) take(req *notifRequest) {
 		n.answer(c, failure(unix.ENOSYS))
 		return
 	}
-	o := do(n, c)
-	if o.waits {
+	o := n.do(c, do)
+	if o.errno == unix.EPERM && broker.IsOthers(c.tid) {
+		// Only its own user may look at it, as at what root has started as another.
 		n.more()
-		ctx, p := n.wait(c)
-		c.ctx = ctx
-		o = do(n, c)
-		n.done(c, p)
+		broker.AsThread(c.tid, func() { o = n.do(c, do) })
 	}
 	n.answer(c, o)
+}
+
+// do does a call, and waits if it has to.
+func (n *notifier) do(c *call, do handler) outcome {
+	o := do(n, c)
+	if !o.waits {
+		return o
+	}
+	n.more()
+	ctx, p := n.wait(c)
+	defer n.done(c, p)
+	c.ctx = ctx
+	return do(n, c)
 }
 
 // cancel ends the call that a thread has waited in: it makes another one.

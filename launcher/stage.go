@@ -141,7 +141,7 @@ func becomeCommand(sock *seqpacket, c *stageConfig, argv []string) error {
 	if _, err := sock.receive(&word); err != nil || word != wordGo {
 		return step("wait for the tunnel", errors.Join(err, errStageGone))
 	}
-	if err := closeWaysOut(); err != nil {
+	if err := closeWaysOut(false); err != nil {
 		return step("close the caller's sockets", err)
 	}
 	if err := installFilter(); err != nil {

@@ -26,7 +26,7 @@ func becomeConfined(sock *seqpacket, c *stageConfig, argv []string) error {
 	if _, err := sock.receive(&word); err != nil || word != wordGo {
 		return step("wait for the tunnel", errors.Join(err, errStageGone))
 	}
-	if err := closeWaysOut(); err != nil {
+	if err := closeWaysOut(true); err != nil {
 		return step("close the caller's sockets", err)
 	}
 	if c.Mode == "preload" {
