@@ -87,15 +87,7 @@ func (f *confined) preload(t *tunnel, c *carrier, cfg broker.Config) error {
 		return doing("open the shim's socket", err)
 	}
 	f.closers.add(f.server)
-	for _, dir := range libraryDirs() {
-		if err = ownDir(dir, os.Getuid()); err != nil {
-			continue
-		}
-		if f.library, err = preload.WriteShim(dir, f.server.Name()); err == nil {
-			break
-		}
-	}
-	if err != nil {
+	if f.library, err = placeLibrary(f.server.Name()); err != nil {
 		return doing("write the shim", err)
 	}
 	f.closers.add(closing(func() { os.Remove(f.library) }))

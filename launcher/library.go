@@ -1,12 +1,16 @@
 package launcher
 
 import (
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 
 	"adit/preload"
+
+	"golang.org/x/sys/unix"
 )
 
 // libraryDirs are the folders for the library of preload mode, in the order of
@@ -36,6 +40,7 @@ func placeLibrary(name [preload.NameLen]byte) (path string, err error) {
 	for _, dir := range libraryDirs() {
 		_, statErr := os.Lstat(dir)
 		if err = ownDir(dir, os.Getuid()); err == nil {
+			removeStale(dir)
 			path, err = preload.WriteShim(dir, name)
 		}
 		if err == nil {
@@ -49,4 +54,22 @@ func placeLibrary(name [preload.NameLen]byte) (path string, err error) {
 		}
 	}
 	return "", step(stepPlace, first)
+}
+
+// removeStale removes the libraries of runs that were killed: those whose server is
+// gone.
+func removeStale(dir string) {
+	files, _ := filepath.Glob(filepath.Join(dir, preload.ShimName("*")))
+	for _, file := range files {
+		name, found := preload.ServerOf(filepath.Base(file))
+		if !found {
+			continue
+		}
+		c, err := net.Dial("unixgram", "@"+name)
+		if errors.Is(err, unix.ECONNREFUSED) {
+			os.Remove(file)
+		} else if err == nil {
+			c.Close()
+		}
+	}
 }

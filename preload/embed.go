@@ -47,6 +47,16 @@ func namedShim(name [NameLen]byte) ([]byte, error) {
 	return bytes.Replace(b, []byte(placeholder), name[:], 1), nil
 }
 
+// ShimName is what the file of the Server with the name is called.
+func ShimName(server string) string { return "shim-" + server + ".so" }
+
+// ServerOf returns the name of the Server whose shim a file is, by the file's name.
+func ServerOf(file string) (server string, found bool) {
+	s, isShim := strings.CutPrefix(file, "shim-")
+	s, isLibrary := strings.CutSuffix(s, ".so")
+	return s, isShim && isLibrary && len(s) == NameLen
+}
+
 // WriteShim writes the shim of the Server with the name to a new file in dir, which
 // should be nobody else's, and returns its path for LD_PRELOAD. The file belongs
 // to the caller. Where it could not be loaded from dir, that is an error, and
@@ -56,7 +66,7 @@ func WriteShim(dir string, name [NameLen]byte) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	path = filepath.Join(dir, "shim-"+string(name[:])+".so")
+	path = filepath.Join(dir, ShimName(string(name[:])))
 	if strings.ContainsAny(path, " :\t\n") {
 		return "", fmt.Errorf("%s: the dynamic loader would take it for several", path) // ld.so(8)
 	}

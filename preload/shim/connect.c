@@ -16,7 +16,7 @@
  * no address, or one longer than any	the kernel's errno: EFAULT, EINVAL
  * all families		asked; waits as the socket would, and ends with EINTR
  *			as it would
- * no broker		ENETUNREACH; of AF_UNIX, ECONNREFUSED
+ * no broker		ENETUNREACH
  *
  * Return: 0 or a negative errno
  */
@@ -32,10 +32,8 @@ long shim_connect(int fd, const struct sockaddr *address, socklen_t length)
 		.parts = {{(void *)(uintptr_t)address, length}},
 		.socket = fd,
 	};
-	int lost = length >= sizeof(sa_family_t) && address->sa_family == AF_UNIX ? ECONNREFUSED
-										   : ENETUNREACH;
 	int before = cancel_begin();
-	int r = ask_socket(&q, fd, lost);
+	int r = ask_socket(&q, fd, ENETUNREACH);
 	cancel_end(before);
 	return r;
 }
