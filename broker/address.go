@@ -17,6 +17,7 @@ import (
 //	    relay, and the hole
 //	.2  listeners of the program's IPv4 sockets
 //	.3  listeners of its IPv6 sockets, which speak IPv4 here
+//	.5  visitors from the tunnel
 //	.6  what the program's IPv6 sockets connect from, so that the other end of
 //	    a connection knows ::1 from 127.0.0.1
 //

@@ -22,6 +22,14 @@ type Config struct {
 	Stubs  []netip.Addr
 	Answer func(udp net.PacketConn, tcp net.Listener)
 
+	// Exposed reports whether the program's listeners at a TCP port are reached from
+	// the tunnel. If nil, none is.
+	Exposed func(port uint16) bool
+
+	// Settled, if not nil, is told of each TCP socket whose connect has been made, or
+	// is the kernel's business: nothing more is done for it here.
+	Settled func(ino uint64)
+
 	// Resolvers are the directories of the sockets by which resolver daemons of
 	// the host are asked: ConnectUnix refuses those.
 	Resolvers []string
@@ -79,6 +87,12 @@ func (b *Broker) HasDatagrams() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.datagrams) > 0
+}
+
+func (b *Broker) settled(ino uint64) {
+	if b.cfg.Settled != nil {
+		b.cfg.Settled(ino)
+	}
 }
 
 // isOwn reports whether addr is the program's own: of its loopback, or its

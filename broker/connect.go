@@ -104,6 +104,7 @@ func (b *Broker) connectOwn(ino uint64, family, fd int, far netip.AddrPort) sysc
 	if !usual {
 		defer b.streams.nameAfter(ino, family, fd, far)
 	}
+	defer b.settled(ino)
 	return errnoOf(unix.Connect(fd, toUnix(family, to)))
 }
 
@@ -224,6 +225,9 @@ func (b *Broker) make(ctx context.Context, d *dial) {
 		b.fail(d)
 	}
 	b.streams.settle(d)
+	if d.errno == ok {
+		b.settled(d.ino)
+	}
 	close(d.done)
 	if d.errno == ok {
 		b.streams.running.Go(func() { b.relay(near, far) })

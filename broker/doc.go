@@ -23,6 +23,7 @@
 //	               are called;
 //	               connect.go: on behalf; hole.go: a connect that stays pending;
 //	               relay.go: bytes to and from the tunnel; wait.go: waiting for a socket
+//	expose.go      listeners that are reached from the tunnel
 //	unix.go        connect(2) to sockets of the file system, resolvers left out;
 //	               credentials.go: as the user of the thread that calls
 //	datagram*.go   UDP sockets

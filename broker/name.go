@@ -21,6 +21,9 @@ func (b *Broker) LocalName(ino uint64, fd int) ([]byte, syscall.Errno) {
 	if !n.remote.IsValid() || !b.lo.holds(n.local.Addr()) {
 		return sockaddr(n.family, b.boundName(n.local)), ok
 	}
+	if v, is := b.streams.visitorFrom(n.remote); is {
+		return sockaddr(n.family, v.local), ok
+	}
 	// Of a connection the address is one, not a wildcard, and of the family that the
 	// other end has asked for.
 	local := b.known(n.family, n.local)

@@ -21,6 +21,9 @@ type streams struct {
 	failed map[uint64]syscall.Errno
 	binds  map[bindKey]bound
 	native map[netip.AddrPort]bindKey // of binds, by where the kernel has it
+
+	exposed  map[bindKey]bool           // ports that are reached from the tunnel, if somebody listens
+	visitors map[netip.AddrPort]visitor // by where they come from on lo
 }
 
 // names are what the two ends of a connection are called in the tunnel.
@@ -51,6 +54,8 @@ func (s *streams) init() {
 	s.failed = make(map[uint64]syscall.Errno)
 	s.binds = make(map[bindKey]bound)
 	s.native = make(map[netip.AddrPort]bindKey)
+	s.exposed = make(map[bindKey]bool)
+	s.visitors = make(map[netip.AddrPort]visitor)
 }
 
 func (s *streams) wait() { s.running.Wait() }
@@ -153,6 +158,9 @@ func (s *streams) bind(lo *loopback, family, fd int, want netip.AddrPort) syscal
 	entry := bound{addr: want.Addr(), v6only: v6 && speakIPv4(fd)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.conflicts(bindKey{v6, want.Port()}, entry) {
+		return unix.EADDRINUSE
+	}
 	old, known := s.binds[bindKey{v6, want.Port()}]
 	var err error
 	switch {
@@ -181,6 +189,33 @@ func (s *streams) bind(lo *loopback, family, fd int, want netip.AddrPort) syscal
 	return ok
 }
 
+// conflicts reports whether the other family has the port already, which the kernel
+// cannot tell here: an IPv6 wildcard is one of both families. A socket that has it no
+// more is forgotten. s.mu must be held.
+func (s *streams) conflicts(key bindKey, e bound) bool {
+	otherKey := bindKey{!key.v6, key.port}
+	other, known := s.binds[otherKey]
+	six := e
+	if !key.v6 {
+		six = other
+	}
+	if !known || six.v6only || !six.addr.IsUnspecified() {
+		return false
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if unix.Bind(fd, toUnix(unix.AF_INET, other.native)) != nil {
+		return true
+	}
+	delete(s.binds, otherKey)
+	delete(s.native, other.native)
+	return false
+}
+
 // speakIPv4 lets an IPv6 socket that is not bound yet speak IPv4, which it does
 // here with everybody, and reports whether it was not to.
 func speakIPv4(fd int) (v6only bool) {
@@ -206,7 +241,25 @@ func (b *Broker) Listen(ino uint64, fd int, backlog int) syscall.Errno {
 			return errno
 		}
 	}
-	return errnoOf(unix.Listen(fd, backlog))
+	if err := unix.Listen(fd, backlog); err != nil {
+		return errnoOf(err)
+	}
+	if key, e, known := b.streams.boundAt(fd); known {
+		b.expose(key, e)
+	}
+	return ok
+}
+
+// boundAt returns what a socket is bound to.
+func (s *streams) boundAt(fd int) (key bindKey, e bound, known bool) {
+	native, err := nativeLocal(fd)
+	if err != nil {
+		return key, e, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, known = s.native[native]
+	return key, s.binds[key], known
 }
 
 // listener returns where the program's listener at far, an address of its own, is
@@ -228,7 +281,7 @@ func (s *streams) listener(far netip.AddrPort) (netip.AddrPort, bool) {
 
 // Accept takes a connection from a listener, with the address of its other end.
 // It is to be called where the kernel would say another address than what the
-// program knows: IsIPv6. If wanted is not nil, it is asked at the last moment
+// program knows: Renames. If wanted is not nil, it is asked at the last moment
 // whether a connection is still waited for.
 func (b *Broker) Accept(ctx context.Context, fd, flags int, wanted func() bool) (int, []byte, syscall.Errno) {
 	family, is := streamFamily(fd)
@@ -261,16 +314,24 @@ func (b *Broker) Accept(ctx context.Context, fd, flags int, wanted func() bool) 
 	}
 }
 
-// IsIPv6 reports whether fd is one of the program's IPv6 TCP sockets.
-func (b *Broker) IsIPv6(fd int) bool {
+// Renames reports whether connections that come to a listener have other addresses
+// than the kernel says: those to IPv6 sockets, and those from the tunnel.
+func (b *Broker) Renames(fd int) bool {
 	family, is := streamFamily(fd)
-	return is && family == unix.AF_INET6
+	if !is || family == unix.AF_INET6 {
+		return is
+	}
+	key, e, known := b.streams.boundAt(fd)
+	return known && b.isExposed(key.port, e.addr)
 }
 
 // known returns the address by which the program knows an address on lo.
 func (b *Broker) known(family int, native netip.AddrPort) netip.AddrPort {
 	if !b.lo.holds(native.Addr()) {
 		return native
+	}
+	if v, is := b.streams.visitorFrom(native); is {
+		return v.remote
 	}
 	if native.Addr() == b.lo.at(6) {
 		return netip.AddrPortFrom(netip.IPv6Loopback(), native.Port())

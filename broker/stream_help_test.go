@@ -68,6 +68,8 @@ func (w *streamWorld) socket(family int, nonblock bool) *testStream {
 		w.t.Fatalf("socket: %v", errno)
 	}
 	s := &testStream{w, fd, family}
+	// No test waits for ever.
+	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
 	w.t.Cleanup(s.close)
 	return s
 }

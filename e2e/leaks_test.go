@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -216,58 +215,4 @@ func TestDaemonsLoseTheNetworkAndDoNotGainTheHosts(t *testing.T) {
 	if got, _ := os.ReadFile(answer); strings.TrimSpace(string(got)) == "ok" {
 		t.Error("the daemon could connect after adit had ended")
 	}
-}
-
-// A listener of the command is not reached from the tunnel: nothing is exposed.
-func TestNothingIsExposedToTheTunnel(t *testing.T) {
-	w := enter(t)
-	suite.Need(t, "python3", "ping")
-	w.watch(t)
-	const listen = `
-import socket, sys
-l = socket.create_server(("", 8080), family=socket.AF_INET6, dualstack_ipv6=True)
-u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-u.bind(("", 8081))
-u.settimeout(0.5)
-print("READY", flush=True)
-sys.stdin.readline()
-try:
-    print("GOT", u.recv(100), flush=True)
-except TimeoutError:
-    print("NOTHING", flush=True)
-`
-	s := startStream(t, w.in(t, conf{}, "python3", "-c", listen))
-	s.want("READY")
-	for _, a := range clientAddresses(someClient) {
-		to := netip.AddrPortFrom(a.Addr(), 8080).String()
-		err := w.Server.Do(func() error {
-			c, err := net.DialTimeout("tcp", to, time.Second)
-			if err == nil {
-				c.Close()
-			}
-			return err
-		})
-		if err == nil {
-			t.Errorf("%s: connected to a port that is not exposed", to)
-		} else if strings.Contains(err.Error(), "refused") {
-			t.Errorf("%s: %v: a scan must not tell a port that listens from one that does not", to, err)
-		}
-	}
-	err := w.Server.Do(func() error {
-		c, err := net.Dial("udp", "10.9.0.2:8081")
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		_, err = fmt.Fprint(c, "hello")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.send("\n")
-	if got, _ := s.next(); got != "NOTHING" {
-		t.Errorf("a datagram to a port that has sent none: %s", got)
-	}
-	s.wantEnd(0)
 }

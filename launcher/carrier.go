@@ -46,7 +46,10 @@ type underlay struct {
 func newCarrier(t *tunnel, cfg *config.Config, in inside, mtu int, capture packet.Device) (*carrier, error) {
 	// A stack of carriers has one socket, the next carrier's, which hears its
 	// peers even when it has been silent for long.
-	expose := netstack.Exposed{All: cfg != t.cfg}
+	expose := netstack.Exposed{All: true}
+	if cfg == t.cfg {
+		expose = netstack.Exposed(t.e.l.Expose)
+	}
 	c := &carrier{cfg: cfg, mtu: mtu, ended: make(chan struct{})}
 	var err error
 	c.stack, err = netstack.New(netstack.Config{

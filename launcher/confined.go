@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"adit/broker"
 	"adit/config"
@@ -40,7 +41,11 @@ var loopbackStubs = []netip.Addr{
 
 // confine makes the broker between the command and the stack of c.
 func (t *tunnel) confine(c *carrier, in inside) (*confined, error) {
-	cfg := broker.Config{Dialer: c.stack, Stubs: loopbackStubs, Resolvers: resolverDirs, Logger: t.e.log}
+	exposed := t.e.l.Expose
+	cfg := broker.Config{
+		Dialer: c.stack, Stubs: loopbackStubs, Resolvers: resolverDirs, Logger: t.e.log,
+		Exposed: func(port uint16) bool { return exposed.All || slices.Contains(exposed.TCP, port) },
+	}
 	for _, p := range in.addresses {
 		cfg.Addresses = append(cfg.Addresses, p.Addr())
 	}
@@ -49,18 +54,26 @@ func (t *tunnel) confine(c *carrier, in inside) (*confined, error) {
 			cfg.Stubs = append(cfg.Stubs, s.Addr())
 		}
 	}
+	answering, stop := context.WithCancel(context.Background())
 	if t.hasNames() {
-		cfg.Answer = func(udp net.PacketConn, tcp net.Listener) { t.answer(c, udp, tcp) }
+		cfg.Answer = func(udp net.PacketConn, tcp net.Listener) { t.answer(answering, c, udp, tcp) }
 	}
-	b, err := broker.New(cfg)
-	if err != nil {
-		return nil, doing("open sockets on lo", err)
-	}
-	f := &confined{mode: t.e.l.Mode, broker: b}
-	f.closers.add(b)
+	f := &confined{mode: t.e.l.Mode}
 	if f.mode == "seccomp" {
 		f.lender = newLender()
 		f.closers.add(f.lender)
+		cfg.Settled = f.lender.letGo
+	}
+	b, err := broker.New(cfg)
+	if err != nil {
+		stop()
+		f.Close()
+		return nil, doing("open sockets on lo", err)
+	}
+	f.broker = b
+	f.closers.add(b)
+	f.closers.add(closing(stop)) // before: the broker waits for its answers
+	if f.mode == "seccomp" {
 		return f, nil
 	}
 	if err := f.preload(t, c, cfg); err != nil {

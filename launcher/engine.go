@@ -205,7 +205,7 @@ func (e *engine) run() error {
 		e.exit.add(t)
 	}
 	if err != nil {
-		err = e.firstCause(err)
+		err = withOther(ctx, e.firstCause(err), againWith(e.cfgs, e.l.argv()))
 		endStrangers(0)
 		return err
 	}
@@ -247,9 +247,6 @@ func (e *engine) begin(ctx context.Context, locks []*keyLock) (*tunnel, int, err
 	}
 	e.report(report{Event: eventReady})
 	pid, err := e.stage.release(e.child, func(f *os.File) error { return t.confined.serve(f, e.log, e.warn) })
-	if e.l.Mode == "preload" {
-		err = withOther(context.Background(), err, againWith(e.cfgs, e.l.argv()))
-	}
 	return t, pid, err
 }
 

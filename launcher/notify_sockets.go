@@ -110,7 +110,7 @@ func (n *notifier) connect(c *call) outcome {
 	default:
 		errno = n.broker.ConnectUnix(c.tid, s.fd, sa)
 	}
-	if s.datagram == nil && (errno == 0 || errno == unix.EINPROGRESS) {
+	if s.datagram == nil && !s.stream && errno == 0 {
 		n.lender.letGo(s.inode)
 	}
 	return failure(errno)
@@ -173,7 +173,7 @@ func (n *notifier) accept4(c *call) outcome {
 	switch {
 	case s.datagram != nil:
 		return failure(unix.EOPNOTSUPP)
-	case !s.stream || !n.broker.IsIPv6(s.fd) || flags&^(unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC) != 0:
+	case !s.stream || !n.broker.Renames(s.fd) || flags&^(unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC) != 0:
 		return goOn
 	case c.ctx == nil:
 		return outcome{waits: true}

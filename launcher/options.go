@@ -14,6 +14,7 @@ type Options struct {
 	Outer  []*config.Config // tunnels that this one goes through, the outermost first
 	Argv   []string         // the command; Argv[0] is looked for in PATH
 
+	Expose      Exposed       // what of the command's the tunnel reaches
 	AsRoot      bool          // map the user to uid 0 inside
 	StopTimeout time.Duration // between TERM and KILL when adit has to end the command. If zero, DefaultStopTimeout
 	PcapInner   string        // file for a capture of the clear side; "" none
@@ -30,6 +31,14 @@ type Options struct {
 	// started or runs. It is called by one goroutine at a time. If nil,
 	// notices are discarded.
 	Notify func(Notice)
+}
+
+// Exposed says which ports that the command listens on are reached from the tunnel.
+// The zero Exposed lets nobody in.
+type Exposed struct {
+	All bool     // every port of TCP and UDP
+	TCP []uint16 // these ports of TCP
+	UDP []uint16
 }
 
 // DefaultStopTimeout is how long a command has to end after TERM.

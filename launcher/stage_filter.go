@@ -3,10 +3,8 @@ package launcher
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,13 +36,8 @@ func installFilter() error {
 	if filter == nil {
 		return fmt.Errorf("no filter is known for %s: %w", runtime.GOARCH, errors.ErrUnsupported)
 	}
-	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog)))
-	runtime.KeepAlive(filter)
-	if errno != 0 {
-		return os.NewSyscallError("seccomp", errno)
-	}
-	return nil
+	_, err := setFilter(filter, 0)
+	return err
 }
 
 // withoutNamespaces are the families of sockets that know no network namespaces and

@@ -373,7 +373,7 @@ func (t *tunnel) serveName(c *carrier, kind string, f *os.File) error {
 			return err
 		}
 		c.closers.add(l)
-		go t.answer(c, nil, l)
+		go t.answer(context.Background(), c, nil, l)
 		return nil
 	}
 	pc, err := net.FilePacketConn(f)
@@ -381,21 +381,20 @@ func (t *tunnel) serveName(c *carrier, kind string, f *os.File) error {
 		return err
 	}
 	c.closers.add(pc)
-	go t.answer(c, pc, nil)
+	go t.answer(context.Background(), c, pc, nil)
 	return nil
 }
 
-// answer answers the questions on a socket until it is closed: by the tunnel's
+// answer answers the questions on a socket until it is closed or ctx ends: by the tunnel's
 // nameservers or, with --dns host and only then, by the host's own, outside of
 // the tunnel.
-func (t *tunnel) answer(c *carrier, udp net.PacketConn, tcp net.Listener) {
-	if err := c.answer(udp, tcp); err != nil && !errors.Is(err, net.ErrClosed) {
+func (t *tunnel) answer(ctx context.Context, c *carrier, udp net.PacketConn, tcp net.Listener) {
+	if err := c.answer(ctx, udp, tcp); err != nil && !errors.Is(err, net.ErrClosed) && ctx.Err() == nil {
 		t.e.log.Warn("names are no longer answered on a loopback address", "err", err)
 	}
 }
 
-func (c *carrier) answer(udp net.PacketConn, tcp net.Listener) error {
-	ctx := context.Background()
+func (c *carrier) answer(ctx context.Context, udp net.PacketConn, tcp net.Listener) error {
 	if c.cfg.Options.DNSMode != config.DNSHost {
 		return c.stack.ServeDNS(ctx, udp, tcp)
 	}

@@ -35,6 +35,7 @@ type launch struct {
 	Argv    [][]byte     // bytes: arguments need not be UTF-8
 	Mode    string
 
+	Expose      Exposed
 	AsRoot      bool
 	StopTimeout time.Duration
 	PcapInner   string
@@ -52,7 +53,7 @@ type launch struct {
 func newLaunch(o *Options, mode string) *launch {
 	l := &launch{
 		Mode:   mode,
-		AsRoot: o.AsRoot, StopTimeout: o.StopTimeout,
+		Expose: o.Expose, AsRoot: o.AsRoot, StopTimeout: o.StopTimeout,
 		PcapInner: o.PcapInner, PcapOuter: o.PcapOuter, NoOffload: o.NoOffload,
 		LogLevel: int(o.LogLevel), LogFormat: o.LogFormat, Status: o.StatusFD >= 0,
 		PID: os.Getpid(), PGID: unix.Getpgrp(), Ignored: ignoredSignals(),

@@ -144,7 +144,7 @@ func (a *adit) noCommand(c *cli.Context) error {
 // misspelt, or believes that they took effect.
 var (
 	laterCommands = words("up exec down ls proxy forward show")
-	laterOptions  = words("isolate kill-leftovers p publish expose host-port direct")
+	laterOptions  = words("isolate kill-leftovers p publish host-port direct")
 )
 
 func words(s string) map[string]bool {

@@ -57,7 +57,9 @@ of the tunnel and no other. Options end at the first word that is none.
   --set interface.KEY=VALUE, --set peer[N].KEY=VALUE
                             override one value of the file
   --strict                  an ignored or unknown key is an error
-` + tunnelHelp + `  --as-root                 be uid 0 inside
+` + tunnelHelp + `  --expose PORT[/tcp|udp]|all
+                            let the tunnel reach what CMD listens on (none)
+  --as-root                 be uid 0 inside
   --stop-timeout TIME       from TERM to KILL when adit ends the command (10s)
   --pcap inner=F,outer=F    capture packets, in clear and sealed
   --status-fd N             write events as JSON lines to descriptor N

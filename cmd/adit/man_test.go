@@ -13,8 +13,8 @@ import (
 
 // contract is what the contract with the user lists of what exists so far.
 var contract = map[string]string{
-	"run":            "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --as-root --stop-timeout --pcap --status-fd --no-offload -v -vv -q --log-format --log-file",
-	"shell":          "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --as-root --stop-timeout --pcap --status-fd --no-offload -v -vv -q --log-format --log-file",
+	"run":            "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --expose --as-root --stop-timeout --pcap --status-fd --no-offload -v -vv -q --log-format --log-file",
+	"shell":          "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --expose --as-root --stop-timeout --pcap --status-fd --no-offload -v -vv -q --log-format --log-file",
 	"check":          "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout",
 	"doctor":         "-c --config --config-fd --set --strict --json",
 	"leaktest":       "-c --config --config-fd --set --strict --mode --dns --dns-search --mtu -4 -6 --wait --wait-timeout --json",

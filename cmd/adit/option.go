@@ -51,6 +51,7 @@ func logFlags() []cli.Flag {
 func runFlags() []cli.Flag {
 	flags := append(configFlags(), tunnelFlags()...)
 	flags = append(flags,
+		&cli.StringSliceFlag{Name: "expose", Usage: "let the tunnel reach a port of the command's: PORT[/tcp|udp] or all"},
 		&cli.BoolFlag{Name: "as-root", Usage: "be uid 0 inside"},
 		&cli.StringFlag{Name: "stop-timeout", Usage: "time between TERM and KILL"},
 		&cli.StringFlag{Name: "pcap", Usage: "capture packets: inner=FILE,outer=FILE"},
@@ -133,6 +134,11 @@ func (a *adit) launchOptions(c *cli.Context) (o launcher.Options, err error) {
 			return o, badValue(c, "status-fd", fmt.Errorf("%q is not a descriptor from 3 on", c.String("status-fd")))
 		}
 	}
+	for _, v := range c.StringSlice("expose") {
+		if err = addExposed(&o.Expose, v); err != nil {
+			return o, badValue(c, "expose", err)
+		}
+	}
 	if err := a.logOptions(c, &o); err != nil {
 		return o, err
 	}
@@ -187,6 +193,30 @@ func (a *adit) logOptions(c *cli.Context, o *launcher.Options) error {
 // logLevels are the values of ADIT_LOG.
 var logLevels = map[string]slog.Level{
 	"error": slog.LevelError, "warn": slog.LevelWarn, "info": slog.LevelInfo, "debug": slog.LevelDebug,
+}
+
+// addExposed adds PORT, PORT/tcp, PORT/udp or all, or several of them with commas, to
+// what is exposed. A port alone is TCP's, as in docker.
+func addExposed(e *launcher.Exposed, list string) error {
+	for _, v := range strings.Split(list, ",") {
+		if v == "all" {
+			e.All = true
+			continue
+		}
+		number, protocol, _ := strings.Cut(v, "/")
+		port, err := strconv.ParseUint(number, 10, 16)
+		switch {
+		case err != nil || port == 0:
+			return fmt.Errorf("%q is neither a port from 1 to 65535 nor all", v)
+		case protocol == "udp":
+			e.UDP = append(e.UDP, uint16(port))
+		case protocol == "tcp" || number == v:
+			e.TCP = append(e.TCP, uint16(port))
+		default:
+			return fmt.Errorf("%q is neither tcp nor udp", protocol)
+		}
+	}
+	return nil
 }
 
 // stopTimeout is config.ParseTimeout, where the launcher's zero would mean its

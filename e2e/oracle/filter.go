@@ -19,14 +19,17 @@ const (
 // tunnel's datagrams from all else: UDP between here and one of the endpoints,
 // whose payload starts as a WireGuard message does (§5.4: a type from 1 to 4
 // and three zero bytes). It accepts them if own is set, and otherwise accepts
-// the rest.
-func tunnelFilter(endpoints []netip.AddrPort, own bool) ([]unix.SockFilter, error) {
+// the rest, without TCP between loopback addresses on lo if that is said.
+func tunnelFilter(endpoints []netip.AddrPort, own, noLoopback bool) ([]unix.SockFilter, error) {
 	match, other := bpf.RetConstant{Val: 0}, bpf.RetConstant{Val: 1 << 18}
 	if own {
 		// One byte is enough to be counted.
 		match, other = bpf.RetConstant{Val: 1}, bpf.RetConstant{Val: 0}
 	}
 	var prog []bpf.Instruction
+	if noLoopback {
+		prog = append(loopback4(), loopback6()...)
+	}
 	for _, e := range endpoints {
 		for _, toPeer := range []bool{true, false} {
 			prog = append(prog, endpointBlock(e, toPeer, match)...)
@@ -89,6 +92,41 @@ func endpointBlock(e netip.AddrPort, toPeer bool, match bpf.Instruction) []bpf.I
 	b.unwanted(0)
 	b.atMost(0x04000000)
 	return b.end(match)
+}
+
+// loopbackLink is the number of lo in every network namespace.
+const loopbackLink = 1
+
+// loopback4 returns instructions that drop TCP from 127.0.0.0/8 to 127.0.0.0/8 on lo.
+func loopback4() []bpf.Instruction {
+	var b block
+	b.load(bpf.LoadExtension{Num: bpf.ExtInterfaceIndex})
+	b.want(loopbackLink)
+	b.load(bpf.LoadExtension{Num: bpf.ExtProto})
+	b.want(unix.ETH_P_IP)
+	b.load(bpf.LoadAbsolute{Off: v4Protocol, Size: 1})
+	b.want(unix.IPPROTO_TCP)
+	b.load(bpf.LoadAbsolute{Off: v4Src, Size: 1})
+	b.want(127)
+	b.load(bpf.LoadAbsolute{Off: v4Dst, Size: 1})
+	b.want(127)
+	return b.end(bpf.RetConstant{Val: 0})
+}
+
+// loopback6 is loopback4 from ::1 to ::1.
+func loopback6() []bpf.Instruction {
+	var b block
+	b.load(bpf.LoadExtension{Num: bpf.ExtInterfaceIndex})
+	b.want(loopbackLink)
+	b.load(bpf.LoadExtension{Num: bpf.ExtProto})
+	b.want(unix.ETH_P_IPV6)
+	b.load(bpf.LoadAbsolute{Off: v6NextHeader, Size: 1})
+	b.want(unix.IPPROTO_TCP)
+	for word := range uint32(8) { // source and destination
+		b.load(bpf.LoadAbsolute{Off: v6Src + 4*word, Size: 4})
+		b.want(word % 4 / 3) // 0, 0, 0, 1
+	}
+	return b.end(bpf.RetConstant{Val: 0})
 }
 
 // A block is a run of tests that all jump behind it when they fail.

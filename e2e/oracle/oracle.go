@@ -16,6 +16,7 @@ type Oracle struct {
 	endpoints []netip.AddrPort
 	rest, own int // packet sockets: all but the tunnel's datagrams, and those alone
 	dns       []netip.Addr
+	loopback  bool // TCP on lo is not looked at
 }
 
 // A Report says what an [Oracle] has seen.
@@ -35,6 +36,13 @@ func AllowDNS(servers ...netip.Addr) Option {
 	return func(o *Oracle) { o.dns = append(o.dns, servers...) }
 }
 
+// AllowLoopbackTCP leaves TCP between loopback addresses on lo out of sight: in the
+// modes without namespaces the command's connections are made there, and go on
+// through the tunnel.
+func AllowLoopbackTCP() Option {
+	return func(o *Oracle) { o.loopback = true }
+}
+
 // Watch starts to watch the network namespace of the calling thread. Only
 // WireGuard messages to and from the endpoints are allowed.
 func Watch(endpoints []netip.AddrPort, opts ...Option) (*Oracle, error) {
@@ -43,10 +51,10 @@ func Watch(endpoints []netip.AddrPort, opts ...Option) (*Oracle, error) {
 		opt(o)
 	}
 	var err error
-	if o.rest, err = capture(endpoints, false); err != nil {
+	if o.rest, err = o.capture(false); err != nil {
 		return nil, err
 	}
-	if o.own, err = capture(endpoints, true); err != nil {
+	if o.own, err = o.capture(true); err != nil {
 		unix.Close(o.rest)
 		return nil, err
 	}
@@ -55,12 +63,12 @@ func Watch(endpoints []netip.AddrPort, opts ...Option) (*Oracle, error) {
 
 // capture opens a packet socket on every interface; see [tunnelFilter] for own.
 // Protocol 0 keeps it deaf until the filter is in place: packet(7).
-func capture(endpoints []netip.AddrPort, own bool) (int, error) {
+func (o *Oracle) capture(own bool) (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket(AF_PACKET)", err)
 	}
-	filter, err := tunnelFilter(endpoints, own)
+	filter, err := tunnelFilter(o.endpoints, own, o.loopback)
 	if err == nil {
 		prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 		err = os.NewSyscallError("attach filter", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog))

@@ -1,0 +1,110 @@
+package broker
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// A visitor is a connection from the tunnel to a listener of the program's.
+type visitor struct{ local, remote netip.AddrPort }
+
+// expose accepts connections from the tunnel for a listener, if its port is exposed
+// and its address one that the tunnel knows. Nothing tells when the program closes
+// it: whoever comes then, until somebody listens there again, is reset.
+func (b *Broker) expose(key bindKey, e bound) {
+	if !b.isExposed(key.port, e.addr) {
+		return
+	}
+	if !key.v6 || !e.v6only && e.addr.IsUnspecified() {
+		b.exposePort(bindKey{false, key.port}, "tcp4")
+	}
+	if key.v6 {
+		b.exposePort(key, "tcp6")
+	}
+}
+
+func (b *Broker) isExposed(port uint16, addr netip.Addr) bool {
+	return b.cfg.Exposed != nil && b.cfg.Exposed(port) && !addr.IsLoopback()
+}
+
+// exposePort accepts at a port of one family, from its first listener on.
+func (b *Broker) exposePort(key bindKey, network string) {
+	s := &b.streams
+	s.mu.Lock()
+	open := s.exposed[key]
+	s.exposed[key] = true
+	s.mu.Unlock()
+	if open {
+		return
+	}
+	l, err := b.cfg.Dialer.Listen(b.ctx, network, ":"+strconv.Itoa(int(key.port)))
+	if err != nil {
+		// As a tunnel without an address of that family says.
+		b.log.Info("a port is not exposed", "network", network, "port", key.port, "err", err)
+		return
+	}
+	s.running.Go(func() { b.receive(l) })
+}
+
+// receive carries what comes from the tunnel to the program's listeners.
+func (b *Broker) receive(l net.Listener) {
+	stop := context.AfterFunc(b.ctx, func() { l.Close() })
+	defer stop()
+	defer l.Close()
+	for {
+		far, err := l.Accept()
+		if err != nil {
+			return
+		}
+		v := visitor{addrPortOf(far.LocalAddr()), addrPortOf(far.RemoteAddr())}
+		to, found := b.streams.listener(v.local)
+		if !found {
+			reset(far)
+			continue
+		}
+		near, err := b.visit(to, v)
+		if err != nil {
+			reset(far)
+			continue
+		}
+		b.streams.running.Go(func() { b.relay(near, far) })
+	}
+}
+
+// visit connects to the program's listener, which knows the other end by its
+// address in the tunnel.
+func (b *Broker) visit(to netip.AddrPort, v visitor) (net.Conn, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err = unix.Bind(fd, toUnix(unix.AF_INET, netip.AddrPortFrom(b.lo.at(5), 0))); err == nil {
+		var from netip.AddrPort
+		if from, err = nativeLocal(fd); err == nil {
+			b.streams.mu.Lock()
+			remember(b.streams.visitors, from, v)
+			b.streams.mu.Unlock()
+			err = unix.Connect(fd, toUnix(unix.AF_INET, to))
+		}
+	}
+	if err == unix.EINPROGRESS {
+		err = waitConnected(fd)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return streamConn(fd)
+}
+
+// visitorFrom returns who comes from a native address, if that is a visitor.
+func (s *streams) visitorFrom(native netip.AddrPort) (visitor, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, is := s.visitors[native]
+	return v, is
+}
