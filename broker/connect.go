@@ -20,7 +20,7 @@ type dial struct {
 	far    netip.AddrPort
 	local  netip.AddrPort // what the program's end is called meanwhile
 	hole   bool           // the socket's own connect is pending
-	fails  bool           // it has failed, and the socket is being told; under streams.mu
+	ends   bool           // the socket is being told how it has ended; under streams.mu
 
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has come to its end; then:
@@ -44,7 +44,7 @@ func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte) sys
 	}
 	far = toSomebody(far)
 	nonblock := isNonblocking(fd)
-	if d, fails := b.streams.dialOf(ino); d != nil && fails {
+	if d, ends := b.streams.dialOf(ino); d != nil && ends {
 		<-d.done
 	} else if d != nil && nonblock {
 		return unix.EALREADY
@@ -250,6 +250,7 @@ func (s *streams) settle(d *dial) {
 func (s *streams) nameDial(d *dial, far net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	d.ends = d.hole
 	if local := addrPortOf(far.LocalAddr()); local.IsValid() {
 		d.local = local
 	}
@@ -289,7 +290,7 @@ func (b *Broker) join(d *dial) (net.Conn, error) {
 func (b *Broker) fail(d *dial) {
 	s := &b.streams
 	s.mu.Lock()
-	d.fails = true
+	d.ends = true
 	remember(s.failed, d.ino, d.errno)
 	s.mu.Unlock()
 	rawConnect(d.fd, unspecified)
@@ -315,11 +316,11 @@ func (b *Broker) disconnect(ino uint64, fd int) syscall.Errno {
 }
 
 // dialOf returns what is being done for a socket, nil if that is nothing.
-func (s *streams) dialOf(ino uint64) (d *dial, fails bool) {
+func (s *streams) dialOf(ino uint64) (d *dial, ends bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d = s.dials[ino]
-	return d, d != nil && d.fails
+	return d, d != nil && d.ends
 }
 
 // forget forgets what a socket was, which is a new one or as good as new.

@@ -39,6 +39,9 @@ var knownOptions = map[option]optionRange{
 	{unix.SOL_IP, unix.IP_MULTICAST_ALL}:        {1, 0, 1},
 	{unix.SOL_IP, unix.IP_UNICAST_IF}:           {0, -anyInt, anyInt},
 
+	// Of unix sockets the kernel refuses it (Linux 6.14).
+	{unix.SOL_SOCKET, unix.SO_REUSEPORT}: onOff,
+
 	{unix.SOL_IPV6, unix.IPV6_V6ONLY}:          onOff,
 	{unix.SOL_IPV6, unix.IPV6_UNICAST_HOPS}:    {defaultTTL, -1, 255},
 	{unix.SOL_IPV6, unix.IPV6_MULTICAST_HOPS}:  {1, -1, 255},
@@ -146,10 +149,11 @@ func (o *options) set(key option, v int) syscall.Errno {
 	return ok
 }
 
-// SetOption is setsockopt(2) of the levels SOL_IP, SOL_IPV6 and SOL_UDP.
+// SetOption is setsockopt(2) of the levels SOL_IP, SOL_IPV6 and SOL_UDP, and of
+// SO_REUSEPORT.
 func (d *Datagram) SetOption(level, name int, value []byte) syscall.Errno {
 	key := option{level, name}
-	if !d.hasLevel(level) {
+	if !d.hasLevel(level) && key != (option{unix.SOL_SOCKET, unix.SO_REUSEPORT}) {
 		return unix.ENOPROTOOPT
 	}
 	switch {
@@ -209,6 +213,8 @@ func (d *Datagram) GetOption(level, name int) ([]byte, syscall.Errno) {
 			return number(unix.IPPROTO_UDP)
 		case unix.SO_ERROR:
 			return number(int(d.in.take()))
+		case unix.SO_REUSEPORT:
+			return number(d.opts.get(level, name))
 		}
 		return nil, unix.ENOPROTOOPT
 	}

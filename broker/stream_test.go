@@ -471,3 +471,20 @@ func TestExposedListenersAreReachedFromTheTunnel(t *testing.T) {
 		}
 	}
 }
+
+// Who has heard that it is connected and asks by another connect, as Redis's client
+// does, is not told that it is pending.
+func TestConnectAfterTheEventIsNotPending(t *testing.T) {
+	w := newStreamWorld(t)
+	w.echo("7")
+	for range 200 {
+		s := w.socket(unix.AF_INET, true)
+		s.wantConnect("10.9.0.1:7", unix.EINPROGRESS)
+		for s.poll(unix.POLLOUT, 10*time.Second) != unix.POLLOUT {
+		}
+		if errno := s.connect("10.9.0.1:7"); errno != ok && errno != unix.EISCONN {
+			t.Fatalf("got %v, want none or EISCONN", errno)
+		}
+		s.close()
+	}
+}

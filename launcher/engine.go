@@ -37,6 +37,7 @@ type engine struct {
 	starting context.Context
 	cancel   context.CancelCauseFunc
 
+	auto  bool // the mode was left to us
 	stage *stage
 	child *child
 }
@@ -196,11 +197,15 @@ func (e *engine) run() error {
 	// Only now: of a process that is not dumpable the namespaces of a child
 	// could not be given their mappings (user_namespaces(7)).
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	e.leaveTerminal()
 	e.child.watch(e.stage.pid, e.stage.sock.hangUp)
-	defer e.stage.close()
+	defer func() { e.stage.close() }()
 
 	t, pid, err := e.begin(ctx, locks)
+	if t == nil && e.auto && refusedMode(err) == "namespace" && ctx.Err() == nil {
+		if err = e.fallBack(ctx, err); err == nil {
+			t, pid, err = e.begin(ctx, locks)
+		}
+	}
 	if t != nil {
 		e.exit.add(t)
 	}
@@ -239,6 +244,7 @@ func (e *engine) begin(ctx context.Context, locks []*keyLock) (*tunnel, int, err
 	if err != nil {
 		return nil, 0, err
 	}
+	e.leaveTerminal()
 	if err := t.waitReady(ctx); err != nil {
 		return t, 0, err
 	}
@@ -260,8 +266,8 @@ func (e *engine) startStage(ctx context.Context) (err error) {
 			return withOther(ctx, err, again)
 		}
 	}
-	auto := e.l.Mode == modeAuto
-	if auto {
+	e.auto = e.l.Mode == modeAuto
+	if e.auto {
 		e.l.Mode = "namespace"
 		err = maybePowerless(ctx)
 	}
@@ -271,15 +277,36 @@ func (e *engine) startStage(ctx context.Context) (err error) {
 	if err == nil {
 		return nil
 	}
-	if !auto {
+	if !e.auto {
 		return withOther(ctx, err, again)
 	}
-	if e.l.Mode, err = fallbacks(ctx, err); err != nil {
+	return e.startLower(ctx, err)
+}
+
+// startLower starts the stage in the strongest mode below namespace that works here,
+// and says so. cause is why namespace does not.
+func (e *engine) startLower(ctx context.Context, cause error) (err error) {
+	if e.l.Mode, err = fallbacks(ctx, cause); err != nil {
 		return err
 	}
 	e.warn(uncovered(e.l.Mode))
-	e.stage, err = startStage(e.l, last)
+	e.stage, err = startStage(e.l, e.cfgs[len(e.cfgs)-1])
 	return err
+}
+
+// fallBack gives up a stage whose namespaces were made and could not be furnished,
+// as where a kernel has neither TUN nor veth.
+func (e *engine) fallBack(ctx context.Context, cause error) error {
+	e.child.forget()
+	old := e.stage
+	err := e.startLower(ctx, cause)
+	old.close()
+	if err != nil {
+		e.stage = old // closed
+		return err
+	}
+	e.child.watch(e.stage.pid, e.stage.sock.hangUp)
+	return nil
 }
 
 // maybePowerless makes the attempt of namespaces where they can perhaps be made and

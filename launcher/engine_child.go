@@ -24,6 +24,8 @@ type child struct {
 	stopped bool             // pid is stopped
 	keeper  int              // the keeper, 0 before
 	retired bool             // the keeper is to end
+	reaping bool             // a goroutine waits for children
+	again   bool             // and is to look again when it finds none
 
 	frontStops bool // the front has said that it stops, and nobody has continued it since
 	waking     int  // how often it is being woken because of that
@@ -44,9 +46,23 @@ func newChild(f func(report)) *child {
 // without having left that to another, lost is called; it must not wait.
 func (c *child) watch(pid int, lost func()) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.pid, c.lost = pid, lost
-	c.mu.Unlock()
-	go c.reap()
+	c.again = c.reaping
+	if !c.reaping {
+		c.reaping = true
+		go c.reap()
+	}
+}
+
+// forget ends the process that was to become the command, for another one.
+func (c *child) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ended := c.ends[c.pid]; !ended {
+		unix.Kill(c.pid, unix.SIGKILL)
+	}
+	c.pid, c.lost = 0, func() {}
 }
 
 // takeOver says that not the stage but its child pid becomes the command; 0 says
@@ -84,11 +100,21 @@ func (c *child) reap() {
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil {
+		if err != nil && c.rest() {
 			return
 		}
-		c.changed(pid, ws)
+		if err == nil {
+			c.changed(pid, ws)
+		}
 	}
+}
+
+// rest ends the reaping, unless there may be another child by now.
+func (c *child) rest() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reaping, c.again = c.again, false
+	return !c.reaping
 }
 
 // changed is told of every change of state of a child.

@@ -160,7 +160,8 @@ func ifFlag(arg int, flag uint32) []unix.SockFilter {
 // protocols out of TCP, whose packets need not go by lo (SMC).
 const tcpFastopenConnect = 30
 
-// setRules are those of setsockopt: what is of IP and UDP is told.
+// setRules are those of setsockopt: what is of IP and UDP is told, and what only
+// sockets of IP have.
 func setRules() []unix.SockFilter {
 	tcp := []unix.SockFilter{
 		load(low(2)),
@@ -169,8 +170,11 @@ func setRules() []unix.SockFilter {
 		jump(unix.BPF_JEQ, unix.TCP_ULP, 0, 1), refuse(unix.ENOENT),
 		ret(unix.SECCOMP_RET_ALLOW),
 	}
+	socket := byArg(2, map[uint32]uint32{unix.SO_REUSEPORT: notify}, unix.SECCOMP_RET_ALLOW)
 	r := []unix.SockFilter{load(low(1)), jump(unix.BPF_JEQ, unix.IPPROTO_TCP, 0, uint8(len(tcp)))}
 	r = append(r, tcp...)
+	r = append(r, jump(unix.BPF_JEQ, unix.SOL_SOCKET, 0, uint8(len(socket))))
+	r = append(r, socket...)
 	return append(r, byArg(1, levels, unix.SECCOMP_RET_ALLOW)...)
 }
 
@@ -182,7 +186,7 @@ var levels = map[uint32]uint32{unix.SOL_IP: notify, unix.SOL_IPV6: notify, unix.
 func getRules() []unix.SockFilter {
 	socket := byArg(2, map[uint32]uint32{
 		unix.SO_ERROR: notify, unix.SO_TYPE: notify, unix.SO_DOMAIN: notify, unix.SO_PROTOCOL: notify,
-		unix.SO_BINDTODEVICE: notify, unix.SO_BINDTOIFINDEX: notify,
+		unix.SO_BINDTODEVICE: notify, unix.SO_BINDTOIFINDEX: notify, unix.SO_REUSEPORT: notify,
 	}, unix.SECCOMP_RET_ALLOW)
 	r := []unix.SockFilter{load(low(1)), jump(unix.BPF_JEQ, unix.SOL_SOCKET, 0, uint8(len(socket)))}
 	r = append(r, socket...)

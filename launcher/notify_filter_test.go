@@ -50,6 +50,7 @@ func TestNotifyFilterDecidesByRegisters(t *testing.T) {
 		{"TCP_FASTOPEN_CONNECT", 54, x86, []uint64{3, unix.IPPROTO_TCP, 30}, no(unix.EOPNOTSUPP)},
 		{"TCP_REPAIR", 54, x86, []uint64{3, unix.IPPROTO_TCP, unix.TCP_REPAIR}, no(unix.EPERM)},
 		{"TCP_ULP", 54, x86, []uint64{3, unix.IPPROTO_TCP, unix.TCP_ULP}, no(unix.ENOENT)},
+		{"SO_REUSEPORT", 54, x86, []uint64{3, unix.SOL_SOCKET, unix.SO_REUSEPORT}, notify},
 		{"SO_REUSEADDR", 54, x86, []uint64{3, unix.SOL_SOCKET, unix.SO_REUSEADDR}, allowed},
 		{"IP_PKTINFO", 54, x86, []uint64{3, unix.SOL_IP, unix.IP_PKTINFO}, notify},
 		{"IPV6_V6ONLY", 54, x86, []uint64{3, unix.SOL_IPV6, unix.IPV6_V6ONLY}, notify},
