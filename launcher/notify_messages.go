@@ -175,6 +175,22 @@ func (n *notifier) sendmmsg(c *call) outcome {
 	return outcome{value: int64(count)}
 }
 
+// receiver returns the UDP socket that a call receives from. If it is none, o is what
+// becomes of the call.
+func (n *notifier) receiver(c *call) (s *subject, o outcome) {
+	if !n.broker.HasDatagrams() {
+		return nil, goOn
+	}
+	s, errno := n.subject(c)
+	if errno != 0 {
+		return nil, failure(errno)
+	}
+	if s.datagram == nil || s.fd < 0 {
+		return nil, goOn
+	}
+	return s, o
+}
+
 // receive takes a datagram of at most size bytes. The first time it does not wait.
 func (n *notifier) receive(c *call, s *subject, size, flags int, by time.Time) (*broker.Received, outcome) {
 	nonblock := flags&unix.MSG_DONTWAIT != 0 || isNonblocking(s.fd)
@@ -214,15 +230,9 @@ func received(s *subject, r *broker.Received, flags int) outcome {
 }
 
 func (n *notifier) recvfrom(c *call) outcome {
-	if !n.broker.HasDatagrams() {
-		return goOn
-	}
-	s, errno := n.subject(c)
-	if errno != 0 {
-		return failure(errno)
-	}
-	if s.datagram == nil || s.fd < 0 {
-		return goOn
+	s, o := n.receiver(c)
+	if s == nil {
+		return o
 	}
 	flags := int(int32(c.arg[3]))
 	r, o := n.receive(c, s, int(min(c.arg[2], maxRead)), flags, time.Time{})
@@ -264,15 +274,9 @@ func (c *call) deliver(h *msghdr, r *broker.Received) syscall.Errno {
 }
 
 func (n *notifier) recvmsg(c *call) outcome {
-	if !n.broker.HasDatagrams() {
-		return goOn
-	}
-	s, errno := n.subject(c)
-	if errno != 0 {
-		return failure(errno)
-	}
-	if s.datagram == nil || s.fd < 0 {
-		return goOn
+	s, o := n.receiver(c)
+	if s == nil {
+		return o
 	}
 	return n.receiveMessage(c, s, c.arg[1], int(int32(c.arg[2])), time.Time{})
 }
@@ -294,15 +298,9 @@ func (n *notifier) receiveMessage(c *call, s *subject, at uint64, flags int, by 
 }
 
 func (n *notifier) recvmmsg(c *call) outcome {
-	if !n.broker.HasDatagrams() {
-		return goOn
-	}
-	s, errno := n.subject(c)
-	if errno != 0 {
-		return failure(errno)
-	}
-	if s.datagram == nil || s.fd < 0 {
-		return goOn
+	s, o := n.receiver(c)
+	if s == nil {
+		return o
 	}
 	flags := int(int32(c.arg[3]))
 	by, errno := c.deadline(c.arg[4])
