@@ -277,6 +277,11 @@ func (e *engine) startStage(ctx context.Context) (err error) {
 	if err == nil {
 		return nil
 	}
+	if os.Getppid() != e.l.PID {
+		// With the front its process group is gone, which a child cannot join then:
+		// EPERM, as where namespaces are forbidden.
+		return abort{}
+	}
 	if !e.auto {
 		return withOther(ctx, err, again)
 	}
