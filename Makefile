@@ -24,6 +24,16 @@ QUIET       := $(TAGS),adit_quiet
 LDFLAGS     := -s -w -E adit_entry -checklinkname=0 -X main.version=$(VERSION)
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# The library of preload mode, named after the processor that CC is for; none
+# where there is no compiler with the headers of a libc. It is linked with
+# nothing, and so fits glibc and musl.
+SHIMS       ?= preload/shim/lib
+SHIM         = $(patsubst %,$(SHIMS)/%.so,$(shell echo '\#include <netdb.h>' | $(CC) -E - >/dev/null 2>&1 && \
+	$(CC) -dumpmachine | sed -n 's/^x86_64-.*/amd64/p; s/^aarch64-.*/arm64/p; s/^riscv64-.*/riscv64/p'))
+SHIMFLAGS    = -std=c11 -D_DEFAULT_SOURCE -O2 -Wall -Wextra -Wmissing-prototypes -Werror \
+	-ffreestanding -fno-builtin -fno-stack-protector -U_FORTIFY_SOURCE -fPIC -fvisibility=hidden \
+	-shared -nostdlib -s -Wl,--hash-style=both,-z,relro,-z,now,-z,noexecstack,-Bsymbolic-functions,--build-id=none
+
 # Suites of end-to-end tests are those that say so; all else needs nothing. The
 # one that waits in real time, and does little else, goes first and beside others.
 SUITES       = $(sort $(shell grep -rl --include=main_test.go 'suite.Main' e2e | xargs -n1 dirname | sed 's,^,./,'))
@@ -32,11 +42,17 @@ UNIT         = $(shell go list $(TAGS) ./... | grep -vxE "$$(echo $(E2E:./%=adit
 GOTEST       = go test $(TAGS)
 SUMMARY      = tee bin/test.log | awk -f .ci/summary.awk
 
-.PHONY: build demo test check lint unit race fuzz bench perf soak simulate cover covered arches install clean help
+.PHONY: build preload demo test test-c check lint unit race fuzz bench perf soak simulate cover covered arches install clean help
 .DEFAULT_GOAL := build
 
-build: ## bin/adit, one static file
+build: preload ## bin/adit, one static file
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false $(QUIET) -ldflags '$(LDFLAGS)' -o bin/adit ./cmd/adit
+
+preload: $(SHIM) ## the library of preload mode, for CC's processor; build makes it where it can
+	@test -n '$(SHIM)' || echo 'no C compiler for a processor that is known: adit will lack preload mode' >&2
+
+$(SHIMS)/%.so: preload/wire.h $(wildcard preload/shim/*.h preload/shim/*.c)
+	$(CC) $(SHIMFLAGS) -o $@ $(filter %.c,$^)
 
 demo: build ## the main job, with nothing but this machine
 	bin/adit demo
@@ -47,6 +63,9 @@ test: build ## every test; what cannot run here is skipped, and said
 	  ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 20m -p 2 $(E2E) || failed=1; \
 	  exit $$failed; } 2>&1 | $(SUMMARY)
 
+test-c: preload ## tests of the library of preload mode, parts of it under the sanitizers
+	$(GOTEST) -v -count=1 ./preload
+
 check: lint unit ## before every commit: under a minute once warm
 
 lint: ## gofmt, vet, staticcheck
@@ -54,10 +73,10 @@ lint: ## gofmt, vet, staticcheck
 	go vet $(TAGS) ./...
 	$(STATICCHECK) $(TAGS) ./...
 
-unit: ## tests that need nothing of the machine
+unit: preload ## tests that need nothing of the machine
 	$(GOTEST) $(UNIT)
 
-race: ## unit tests under the race detector; wants a C compiler
+race: preload ## unit tests under the race detector; wants a C compiler
 	ADIT_SEEDS=$${ADIT_SEEDS:-20} CGO_ENABLED=1 $(GOTEST) -race $(UNIT)
 
 fuzz: ## every fuzz target for FUZZTIME (10m)
@@ -108,7 +127,7 @@ install: build ## to PREFIX (/usr/local), with wireguard-adit and the manual
 	install -D -m 644 docs/adit.1 $(DESTDIR)$(PREFIX)/share/man/man1/adit.1
 
 clean: ## forget what was built
-	rm -rf bin
+	rm -rf bin $(SHIMS)/*.so
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile

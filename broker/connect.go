@@ -27,6 +27,9 @@ type dial struct {
 	errno  syscall.Errno
 }
 
+// ErrGone is the cause of a context whose caller has ended, and not only given up.
+var ErrGone = errors.New("the caller has ended")
+
 // Connect is connect(2) of a TCP socket. A socket that blocks is waited for; if
 // ctx ends first, the connection goes on to be made, and the call that follows
 // finds it.
@@ -189,7 +192,14 @@ func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far
 		s.running.Go(func() { b.make(dialCtx, d) })
 		return d.wait(ctx, fd)
 	}
-	// Nobody else waits. If the caller gives up meanwhile, it goes on all the same.
+	// Nobody else waits. If the caller gives up meanwhile, it goes on all the same, but
+	// for nobody it does not.
+	stop := context.AfterFunc(ctx, func() {
+		if context.Cause(ctx) == ErrGone {
+			cancel()
+		}
+	})
+	defer stop()
 	b.make(dialCtx, d)
 	return d.errno
 }

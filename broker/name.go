@@ -97,6 +97,9 @@ func (b *Broker) PeerName(ino uint64, fd int) ([]byte, syscall.Errno) {
 // SocketError is getsockopt(2) of SO_ERROR of a TCP socket: how its last connect
 // has failed, 0 if that has not been told already.
 func (b *Broker) SocketError(ino uint64, fd int) syscall.Errno {
+	if d, ends := b.streams.dialOf(ino); ends {
+		<-d.done // the kernel's own error is on its way, and would be told twice
+	}
 	native, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if errno := b.streams.takeFailure(ino); errno != 0 {
 		return errno

@@ -106,7 +106,11 @@ func (f *confined) preload(t *tunnel, c *carrier, cfg broker.Config) error {
 	f.closers.add(closing(func() { os.Remove(f.library) }))
 	ctx, cancel := context.WithCancel(context.Background())
 	f.closers.add(closing(cancel))
-	go f.server.Serve(ctx)
+	go func() {
+		if err := f.server.Serve(ctx); err != nil && ctx.Err() == nil {
+			t.e.log.Warn("the shim is no longer answered", "err", err)
+		}
+	}()
 	return nil
 }
 

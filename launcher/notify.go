@@ -41,7 +41,7 @@ type notifier struct {
 
 // A pendingCall waits for something. Its thread makes no other meanwhile: when it
 // does, a signal has ended this one.
-type pendingCall struct{ cancel context.CancelFunc }
+type pendingCall struct{ cancel context.CancelCauseFunc }
 
 // A call is one system call of the command's.
 type call struct {
@@ -182,7 +182,7 @@ func (n *notifier) cancel(tid int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if p := n.waiting[tid]; p != nil {
-		p.cancel()
+		p.cancel(nil)
 		delete(n.waiting, tid)
 	}
 }
@@ -192,18 +192,18 @@ const watchAfter = 20 * time.Millisecond
 
 // wait notes that a call waits. Its context ends with the thread, too.
 func (n *notifier) wait(c *call) (context.Context, *pendingCall) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	p := &pendingCall{cancel}
 	n.mu.Lock()
 	n.waiting[c.tid] = p
 	n.mu.Unlock()
-	watch := time.AfterFunc(watchAfter, func() { n.lender.watch(ctx, c.tid, cancel) })
+	watch := time.AfterFunc(watchAfter, func() { n.lender.watch(ctx, c.tid, func() { cancel(broker.ErrGone) }) })
 	context.AfterFunc(ctx, func() { watch.Stop() })
 	return ctx, p
 }
 
 func (n *notifier) done(c *call, p *pendingCall) {
-	p.cancel()
+	p.cancel(nil)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.waiting[c.tid] == p {
@@ -289,7 +289,7 @@ func (n *notifier) tellUnreadable(c *call) {
 func (n *notifier) Close() error {
 	n.mu.Lock()
 	for _, p := range n.waiting {
-		p.cancel()
+		p.cancel(nil)
 	}
 	n.mu.Unlock()
 	return unix.Close(n.fd)

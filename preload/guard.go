@@ -18,8 +18,10 @@ import (
 //     on unix sockets
 //   - MSG_FASTOPEN and TCP_FASTOPEN_CONNECT, which connect without connect(2):
 //     EOPNOTSUPP, as where it is switched off
-//   - joining a multicast group, which TCP sockets can: the kernel tells the
-//     network. EPROTO, as for most ways to join with such a socket
+//   - options of IP by which packets could take another way than lo, if only to
+//     tell the network of a group that a TCP socket has joined: ENOPROTOOPT
+//   - TCP_ULP, which makes other protocols out of TCP (SMC): ENOENT, as where there
+//     is none; TCP_REPAIR, which connects without a word: EPERM
 //   - io_uring: ENOSYS. Its sockets are made where no filter looks
 //   - pidfd_getfd(2): EPERM. Sockets of other processes
 //   - on x86, the calls of x32 (ENOSYS) and socketcall(2) (EPERM), whose arguments
@@ -75,12 +77,12 @@ const (
 	x32Bit = 0x40000000
 )
 
-// Options that join a group, by the level of the protocol: linux/in.h, in6.h.
+// Options of a level by number (linux/in.h, linux/in6.h): source routes, the
+// interface of datagrams, groups of all kinds, router alerts, extension headers,
+// the change of the family. seccomp mode refuses the same.
 var (
-	joins4 = []uint32{unix.IP_ADD_MEMBERSHIP, unix.IP_ADD_SOURCE_MEMBERSHIP, unix.IP_MSFILTER,
-		unix.MCAST_JOIN_GROUP, unix.MCAST_JOIN_SOURCE_GROUP, unix.MCAST_MSFILTER}
-	joins6 = []uint32{unix.IPV6_ADD_MEMBERSHIP, unix.IPV6_JOIN_ANYCAST,
-		unix.MCAST_JOIN_GROUP, unix.MCAST_JOIN_SOURCE_GROUP, unix.MCAST_MSFILTER}
+	unfitIPv4 = []uint32{4, 5, 19, 32, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50}
+	unfitIPv6 = []uint32{1, 17, 20, 21, 22, 27, 28, 42, 43, 44, 45, 46, 47, 48, 50, 54, 55, 57, 59, 76}
 )
 
 // rules returns the instructions for one ABI. They end with an allowance.
@@ -108,8 +110,10 @@ func (a abi) rules() []unix.SockFilter {
 	}
 	var options []unix.SockFilter
 	options = append(options, option(unix.IPPROTO_TCP, []uint32{unix.TCP_FASTOPEN_CONNECT}, unix.EOPNOTSUPP)...)
-	options = append(options, option(unix.IPPROTO_IP, joins4, unix.EPROTO)...)
-	options = append(options, option(unix.IPPROTO_IPV6, joins6, unix.EPROTO)...)
+	options = append(options, option(unix.IPPROTO_TCP, []uint32{unix.TCP_ULP}, unix.ENOENT)...)
+	options = append(options, option(unix.IPPROTO_TCP, []uint32{unix.TCP_REPAIR}, unix.EPERM)...)
+	options = append(options, option(unix.IPPROTO_IP, unfitIPv4, unix.ENOPROTOOPT)...)
+	options = append(options, option(unix.IPPROTO_IPV6, unfitIPv6, unix.ENOPROTOOPT)...)
 	r = append(r, call(a.setsockopt, append(options, allow())...)...)
 	if a.socketcall != 0 {
 		r = append(r, call(a.socketcall, refuse(unix.EPERM))...)

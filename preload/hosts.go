@@ -25,8 +25,10 @@ type host struct {
 	names []string // the canonical one first
 }
 
-func readHosts() (h hosts) {
-	eachLine(hostsFile, func(fields []string) {
+func readHosts() hosts { return hostsOf(hostsFile) }
+
+func hostsOf(path string) (h hosts) {
+	eachLine(path, func(fields []string) {
 		addr, err := netip.ParseAddr(fields[0])
 		if err == nil && len(fields) > 1 {
 			h = append(h, host{addr.Unmap(), fields[1:]})
@@ -81,8 +83,10 @@ type service struct {
 	protocol string
 }
 
-func readServices() (s services) {
-	eachLine(servicesFile, func(fields []string) {
+func readServices() services { return servicesOf(servicesFile) }
+
+func servicesOf(path string) (s services) {
+	eachLine(path, func(fields []string) {
 		if len(fields) < 2 {
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,13 +27,20 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, guarded(os.Args[1:]))
 		os.Exit(125)
 	}
-	if os.Getuid() == 0 {
+	if os.Getuid() == 0 && !fuzzing() {
 		if code := asNobody(); code != 0 {
 			fmt.Fprintln(os.Stderr, "FAIL as an ordinary user")
 			os.Exit(code)
 		}
 	}
 	goroutines.Main(m)
+}
+
+// fuzzing reports whether this is go test -fuzz, or a worker of it.
+func fuzzing() bool {
+	return slices.ContainsFunc(os.Args, func(a string) bool {
+		return strings.HasPrefix(a, "-test.fuzz=") || strings.HasPrefix(a, "-test.fuzzworker")
+	})
 }
 
 const nobody = 65534
@@ -54,7 +62,7 @@ func asNobody() int {
 	for _, a := range os.Args[1:] {
 		// These write files, which are root's.
 		if !strings.HasPrefix(a, "-test.testlogfile") && !strings.HasPrefix(a, "-test.coverprofile") &&
-			!strings.HasPrefix(a, "-test.fuzz") && !strings.HasPrefix(a, "-test.gocoverdir") {
+			!strings.HasPrefix(a, "-test.gocoverdir") {
 			cmd.Args = append(cmd.Args, a)
 		}
 	}

@@ -207,14 +207,14 @@ func answerDNS(query []byte) []byte {
 }
 
 // newTestServer returns a Server over a network, serving until the end of the test.
-func newTestServer(t testing.TB, n *testNet, allowed func(pid int) bool) *Server {
+// allowed says who may ask, and change what else is different.
+func newTestServer(t testing.TB, n *testNet, allowed func(pid int) bool, change ...func(*Server)) *Server {
 	t.Helper()
 	addresses := []netip.Addr{netip.MustParseAddr("10.9.0.2"), netip.MustParseAddr("fd09::2")}
 	b, err := broker.New(broker.Config{Dialer: n.near, Addresses: addresses})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { b.Close() })
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := NewServer(ServerConfig{
 		Broker: b, Dialer: n.near, Addresses: addresses, Search: []string{"corp"}, Allowed: allowed,
@@ -223,12 +223,17 @@ func newTestServer(t testing.TB, n *testNet, allowed func(pid int) bool) *Server
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, f := range change {
+		f(s)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := s.Serve(ctx); err != nil {
 			t.Error(err)
 		}
 	})
-	t.Cleanup(func() { cancel(); wg.Wait() })
+	// A connection that a program has given up goes on to be made: it ends with
+	// the Broker.
+	t.Cleanup(func() { cancel(); b.Close(); wg.Wait() })
 	return s
 }

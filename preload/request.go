@@ -61,6 +61,14 @@ func (r *request) close() {
 // answer does what is asked and says so.
 func (s *Server) answer(ctx context.Context, r *request) {
 	defer r.close()
+	if !s.allowed(&r.from) {
+		s.log.Debug("a question of a stranger's is not answered", "pid", r.from.Pid, "uid", r.from.Uid)
+		return
+	}
+	if r.op == opHello {
+		s.hello.Do(func() { close(s.loaded) })
+		return
+	}
 	if r.end < 0 {
 		return // nobody could be told
 	}

@@ -1,6 +1,7 @@
 package preload
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -112,23 +113,16 @@ func (s *Server) Serve(ctx context.Context) error {
 		r := newRequest(oob[:oobn])
 		r.question, err = parseQuestion(buf[:n])
 		switch {
-		case err == nil && flags&unix.MSG_CTRUNC != 0:
-			err = errors.New("not all of its descriptors have come")
-		case err == nil && !s.allowed(&r.from):
-			err = errors.New("not of the command")
-		}
-		if err != nil {
-			s.log.Debug("a question of a shim's is not answered", "pid", r.from.Pid, "uid", r.from.Uid, "cause", err)
+		case err != nil:
+			s.log.Debug("not a question of a shim's", "pid", r.from.Pid, "bytes", n)
 			r.close()
-			continue
-		}
-		if r.op == opHello {
-			s.hello.Do(func() { close(s.loaded) })
+		case flags&unix.MSG_CTRUNC != 0:
+			s.log.Warn("a descriptor of the command's could not be received", "pid", r.from.Pid)
 			r.close()
-			continue
+		default:
+			r.data = bytes.Clone(r.data)
+			answering.Go(func() { s.answer(ctx, r) })
 		}
-		r.data = append([]byte(nil), r.data...)
-		answering.Go(func() { s.answer(ctx, r) })
 	}
 }
 

@@ -7,9 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
+#include <netinet/in.h>
 #include <pthread.h>
-#include <resolv.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *error(int e)
+#include "probe.h"
+
+const char *error(int e)
 {
 	static char number[16];
 
@@ -40,7 +41,7 @@ static const char *error(int e)
 	case ENOTSOCK: return "ENOTSOCK";
 	case EOPNOTSUPP: return "EOPNOTSUPP";
 	case EPERM: return "EPERM";
-	case EPROTO: return "EPROTO";
+	case ENOPROTOOPT: return "ENOPROTOOPT";
 	case EPROTONOSUPPORT: return "EPROTONOSUPPORT";
 	}
 	snprintf(number, sizeof(number), "%d", e);
@@ -53,8 +54,8 @@ static const char *told(long r)
 	return error(r < 0 ? errno : 0);
 }
 
-static struct sockaddr_storage address;
-static socklen_t length;
+struct sockaddr_storage address;
+socklen_t length;
 
 /* Fills address; no more is done if there is none. */
 static void resolve(const char *host, const char *port)
@@ -76,7 +77,7 @@ static void resolve(const char *host, const char *port)
 	freeaddrinfo(list);
 }
 
-static void show(const char *what, int port)
+void show(const char *what, int port)
 {
 	char host[64], service[16];
 
@@ -134,15 +135,19 @@ static int nonblock(void)
 	epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event);
 	epoll_wait(ep, &event, 1, 0);
 	printf("connect %s\n", told(connect(fd, (struct sockaddr *)&address, length)));
-	epoll_wait(ep, &event, 1, 10000);
-	printf("events%s%s%s\n", event.events & EPOLLOUT ? " OUT" : "",
-	       event.events & EPOLLERR ? " ERR" : "", event.events & EPOLLHUP ? " HUP" : "");
+	/* A failure may be told in steps: the error, and that it hangs up. */
+	unsigned all = 0;
+	do {
+		if (epoll_wait(ep, &event, 1, 10000) != 1)
+			break;
+		all |= event.events;
+	} while (!(all & EPOLLHUP) != !(all & EPOLLERR));
+	printf("events%s%s%s\n", all & EPOLLOUT ? " OUT" : "", all & EPOLLERR ? " ERR" : "",
+	       all & EPOLLHUP ? " HUP" : "");
 	int e = socket_error(fd);
 	printf("SO_ERROR %s\n", error(e));
-	if (e) {
-		printf("SO_ERROR %s\n", error(socket_error(fd)));
+	if (e)
 		return 0;
-	}
 	fcntl(fd, F_SETFL, 0);
 	exchange(fd);
 	return 0;
@@ -343,6 +348,22 @@ static int small(void)
 	return 0;
 }
 
+static int unix_socket(const char *path)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	char buffer[64];
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strncpy(a.sun_path, path, sizeof(a.sun_path) - 1);
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a))) {
+		printf("connect %s\n", error(errno));
+		return 0;
+	}
+	ssize_t n = read(fd, buffer, sizeof(buffer));
+	printf("read %.*s\n", (int)n, buffer);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -351,10 +372,14 @@ int main(int argc, char **argv)
 	} commands[] = {
 		{"echo", echo},	  {"nonblock", nonblock}, {"serve", serve}, {"signal", signals},
 		{"cancel", cancel}, {"crowd", crowd},	  {"small", small},
+		{"local-names", local_names}, {"names", names}, {"hosts", hosts},
+		{"records", records}, {"guard", guard},
 	};
 
 	if (argc > 3)
 		resolve(argv[2], argv[3]);
+	else if (argc > 2)
+		return unix_socket(argv[2]);
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run();
