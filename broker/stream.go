@@ -226,28 +226,47 @@ func speakIPv4(fd int) (v6only bool) {
 	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0) == nil
 }
 
-// Listen lets a socket be connected to.
+// Listen lets a socket be connected to: one of TCP at the address that Bind has given
+// it, and one of another family as it is.
 func (b *Broker) Listen(ino uint64, fd int, backlog int) syscall.Errno {
 	family, is := streamFamily(fd)
 	if !is {
-		return unix.EACCES
-	}
-	if local, err := nativeLocal(fd); err == nil && local.Port() == 0 {
-		any := netip.IPv4Unspecified()
-		if family == unix.AF_INET6 {
-			any = netip.IPv6Unspecified()
+		if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || domain != unix.AF_UNIX {
+			return unix.EACCES
 		}
-		if errno := b.streams.bind(b.lo, family, fd, netip.AddrPortFrom(any, 0)); errno != 0 {
+		return errnoOf(unix.Listen(fd, backlog))
+	}
+	key, e, known := b.streams.boundAt(fd)
+	if !known {
+		if errno := b.bindAnywhere(family, fd); errno != 0 {
 			return errno
+		}
+		if key, e, known = b.streams.boundAt(fd); !known {
+			return unix.EADDRINUSE
 		}
 	}
 	if err := unix.Listen(fd, backlog); err != nil {
 		return errnoOf(err)
 	}
-	if key, e, known := b.streams.boundAt(fd); known {
-		b.expose(key, e)
-	}
+	b.expose(key, e)
 	return ok
+}
+
+// bindAnywhere gives an address to a socket that is to listen and has none of ours:
+// it has not been bound, or has been connected, or the program has got past us with
+// bind(2). What the kernel bound it to by itself it gives up.
+func (b *Broker) bindAnywhere(family, fd int) syscall.Errno {
+	if local, err := nativeLocal(fd); err == nil && local.Port() != 0 {
+		if state, err := tcpState(fd); err != nil || state != tcpClose {
+			return unix.EINVAL
+		}
+		rawConnect(fd, unspecified)
+	}
+	any := netip.IPv4Unspecified()
+	if family == unix.AF_INET6 {
+		any = netip.IPv6Unspecified()
+	}
+	return b.streams.bind(b.lo, family, fd, netip.AddrPortFrom(any, 0))
 }
 
 // boundAt returns what a socket is bound to.

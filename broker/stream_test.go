@@ -414,3 +414,37 @@ func TestConnectAfterTheEventIsNotPending(t *testing.T) {
 		s.close()
 	}
 }
+
+// Whatever a program has done to a socket before, it listens where the broker says or
+// not at all.
+func TestNothingListensWhereTheHostDoes(t *testing.T) {
+	w := newStreamWorld(t)
+	for _, c := range []struct {
+		name   string
+		before func(s *testStream)
+	}{
+		{"not bound", func(*testStream) {}},
+		{"connected before, to nobody", func(s *testStream) { s.connect("127.0.0.1:9") }},
+		{"connected before, and refused afar", func(s *testStream) { s.connect("10.9.0.1:9") }},
+		{"bound by the kernel", func(s *testStream) {
+			unix.Bind(s.fd, toUnix(s.family, netip.MustParseAddrPort("127.0.0.1:0")))
+		}},
+		{"bound by the kernel to a port", func(s *testStream) {
+			unix.Bind(s.fd, toUnix(s.family, netip.MustParseAddrPort("0.0.0.0:47123")))
+		}},
+	} {
+		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+			s := w.socket(family, false)
+			c.before(s)
+			errno := w.b.Listen(s.inode(), s.fd, 1)
+			local, err := nativeLocal(s.fd)
+			if errno == ok && (err != nil || !w.b.lo.holds(local.Addr())) {
+				t.Errorf("%s: it listens at %v", c.name, local)
+			}
+			if listening, _ := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); errno != ok && listening != 0 {
+				t.Errorf("%s: listen says %v, and it listens at %v", c.name, errno, local)
+			}
+			s.close()
+		}
+	}
+}

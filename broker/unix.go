@@ -67,11 +67,14 @@ func unixAddress(path string) []byte {
 
 // openAs opens the file that path leads thread tid to, without touching it.
 func openAs(tid int, path string) (int, error) {
-	of := "/proc/" + strconv.Itoa(tid)
+	of, ownRoot := "/proc/"+strconv.Itoa(tid), hasOwnRoot(tid)
 	// What is said of oneself is said of the thread, not of us.
 	for _, self := range []string{"/proc/self/", "/proc/thread-self/"} {
-		if rest, is := strings.CutPrefix(path, self); is {
-			return unix.Open(filepath.Join(of, "root")+of+"/"+rest, unix.O_PATH|unix.O_CLOEXEC, 0)
+		rest, is := strings.CutPrefix(path, self)
+		if is && ownRoot {
+			path = of + "/" + rest
+		} else if is {
+			return unix.Open(of+"/"+rest, unix.O_PATH|unix.O_CLOEXEC, 0)
 		}
 	}
 	base, rest := of+"/cwd", path
@@ -84,12 +87,12 @@ func openAs(tid int, path string) (int, error) {
 	}
 	defer unix.Close(dir)
 	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}
-	if hasOwnRoot(tid) {
-		// Links are its own, too.
+	if ownRoot {
+		// Links are its own, too, and lead nowhere else.
 		how.Resolve |= unix.RESOLVE_IN_ROOT
 	}
 	fd, err := unix.Openat2(dir, rest, how)
-	if err == unix.ENOSYS || err == unix.EPERM {
+	if (err == unix.ENOSYS || err == unix.EPERM) && !ownRoot {
 		return unix.Openat(dir, rest, unix.O_PATH|unix.O_CLOEXEC, 0)
 	}
 	return fd, err

@@ -127,7 +127,7 @@ func (n *notifier) bind(c *call) outcome {
 		return failure(errno)
 	}
 	if s.datagram == nil && !s.stream {
-		n.lender.letGo(s.inode) // what is bound does not connect, and its end matters
+		// Another socket under the descriptor would be bound, but could not listen.
 		return goOn
 	}
 	sa, errno := c.sockaddr(c.arg[1], c.arg[2])
@@ -139,22 +139,23 @@ func (n *notifier) bind(c *call) outcome {
 	return failure(errno)
 }
 
+// listen is done here for sockets of every family, so that no TCP socket listens
+// anywhere but where the broker has bound it.
 func (n *notifier) listen(c *call) outcome {
 	s, errno := n.subject(c)
-	if errno != 0 {
-		return failure(errno)
-	}
 	switch {
+	case errno != 0:
 	case s.datagram != nil:
-		return failure(unix.EOPNOTSUPP)
-	case s.stream:
-		errno := n.broker.Listen(s.inode, s.fd, int(int32(c.arg[1])))
-		if errno == 0 {
-			n.lender.letGo(s.inode)
-		}
-		return failure(errno)
+		errno = unix.EOPNOTSUPP
+	case s.fd < 0:
+		errno = unix.EINVAL // of those that could a copy is kept
+	default:
+		errno = n.broker.Listen(s.inode, s.fd, int(int32(c.arg[1])))
 	}
-	return goOn
+	if errno == 0 {
+		n.lender.letGo(s.inode) // its end matters now
+	}
+	return failure(errno)
 }
 
 func (n *notifier) accept(c *call) outcome {
