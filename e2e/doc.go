@@ -11,7 +11,9 @@
 //	world_test.go     the picture: host, server, services; configurations
 //	run_test.go       running commands, with and without adit
 //	controls_test.go  negative controls: the oracle sees what leaks
-//	programs_test.go  every program of the matrix, and no leak meanwhile
+//	programs_test.go  every program of the matrix, and no leak meanwhile;
+//	                  programs_modes_test.go: in the modes without namespaces, with those of
+//	                  programs_more_test.go
 //	ssh_test.go       ssh and who owns its configuration
 //	traffic_test.go   big files, many connections, datagrams, families
 //	contract_test.go  exit status, identity, environment, descriptors, pipes
@@ -29,6 +31,8 @@
 //	nested_test.go    tunnels inside each other
 //	roam_test.go      a peer that restarts or moves
 //	veth_test.go      the same without /dev/net/tun
+//	mode_test.go      which mode is used where something is forbidden, and what is said;
+//	                  confinement_test.go: such places, made by e2e/confine
 //	offload_test.go   the same with packets that pass the kernel one by one
 //	refused_test.go   what cannot work, and says so
 //	leftovers_test.go nothing stays, and how long it takes

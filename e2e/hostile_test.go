@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -208,4 +209,65 @@ print(errno.errorcode[ctypes.get_errno()])
 		t.Logf("without adit the kernel says ENOKEY as well: it has no helper and no such keys")
 	}
 	wantStdout(t, w.in(t, conf{}, "python3", "-c", ask), "ENOKEY\n")
+}
+
+// neighbour is a program that listens, or connects, on its own 127.0.0.1: each line
+// that it reads is what to do, and a port.
+const neighbour = `
+import socket, sys
+for line in sys.stdin:
+    what, port = line.split()
+    s = socket.socket()
+    try:
+        if what == "listen":
+            s.bind(("127.0.0.1", int(port)))
+            s.listen()
+            s.close()
+        else:
+            s.settimeout(5)
+            s.connect(("127.0.0.1", int(port)))
+        print("OUT", flush=True)
+    except OSError as e:
+        print("held", e.strerror, flush=True)
+`
+
+// Where the command has had a listener on its 127.0.0.1, the host may have one later
+// that is for every address: it is not the command's.
+func TestServiceOfTheHostIsNotTakenForTheCommandsOwn(t *testing.T) {
+	w := enter(t)
+	suite.Need(t, "python3")
+	for _, mode := range []string{"", "namespace", "seccomp", "preload"} {
+		cmd := w.plain("python3", "-c", neighbour)
+		if mode != "" {
+			cmd = w.run("--mode="+mode, "-c", conf{}.write(t, w), "--", "python3", "-c", neighbour)
+		}
+		s := startStream(t, cmd)
+		says := func(what string, port int) string {
+			s.send(fmt.Sprintln(what, port))
+			line, ok := s.next()
+			if !ok {
+				t.Fatalf("mode %q: the program has ended\n%s", mode, s.said())
+			}
+			return line
+		}
+		free, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := free.Addr().(*net.TCPAddr).Port
+		free.Close()
+		if got := says("listen", port); got != "OUT" {
+			t.Errorf("mode %q: the program cannot listen: %s", mode, got)
+		}
+		late, err := net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := says("connect", port); (got == "OUT") != (mode == "") {
+			t.Errorf("mode %q: a service of the host's that has started since: %s", mode, got)
+		}
+		late.Close()
+		s.in.Close()
+		s.wantEnd(0)
+	}
 }

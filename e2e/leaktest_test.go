@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"adit/e2e/lab"
-	"adit/e2e/oracle"
 	"adit/hostile"
 
 	"golang.org/x/sys/unix"
@@ -27,13 +26,13 @@ func (w *world) leaktest(t *testing.T, s surrounding, args ...string) *exec.Cmd 
 // All is well here, and adit leaktest says so: as whoever it is run by, and
 // without a packet that leaves the host but by the tunnel.
 func TestLeaktestFindsNoLeak(t *testing.T) {
-	eachSurrounding(t, surroundings, func(t *testing.T, w *world, s surrounding) {
+	eachSurrounding(t, everywhere(), func(t *testing.T, w *world, s surrounding) {
 		file := conf{}.write(t, w)
-		o, err := oracle.Watch(endpoints)
+		o, err := s.oracle()
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := do(t, w.leaktest(t, s, "-c", file))
+		r := do(t, w.leaktest(t, s, "--mode="+s.in(), "-c", file))
 		report, err := o.Stop()
 		if err != nil {
 			t.Fatal(err)
@@ -50,6 +49,9 @@ func TestLeaktestFindsNoLeak(t *testing.T) {
 		lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
 		t.Log(lines[len(lines)-2])
 		t.Log(lines[len(lines)-1])
+		if !strings.HasPrefix(lines[len(lines)-1], "mode "+s.in()+", ") {
+			t.Errorf("the report is not of mode %s", s.in())
+		}
 		captured := strings.Contains(r.stdout, "a capture on every interface of the host")
 		if captured != (s.who != hostile.User) {
 			t.Errorf("captured %v: %s", captured, lines[len(lines)-2])

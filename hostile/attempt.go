@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"maps"
 	"slices"
 	"syscall"
 )
@@ -11,16 +12,22 @@ type Attempt struct {
 	Category string
 	Does     string // one line
 
-	// Expect says what should come of it, by the name of the mode.
-	Expect map[string]Expect
+	// Expect says what should come of it. Of a mode that it does not name, its
+	// category does.
+	Expect Modes
 	// Control says who gets out by it where there is no adit: the negative
 	// control must see it.
 	Control Who
 	// Alone is an attempt after which the run may not go on: it has a run of its
 	// own.
 	Alone bool
+	// Patient is an attempt that may take long: a race.
+	Patient bool
 	// C is an attempt of the C program.
 	C bool
+	// ByRoot is one that takes no more than root's power over files: what has no
+	// namespace of its own leaves that to root.
+	ByRoot bool
 
 	id     int // place in the list, from 1
 	nested uintptr
@@ -48,9 +55,10 @@ var attempts []*Attempt
 
 func init() {
 	attempts = slices.Concat(
-		packetAttempts, optionAttempts, groupAttempts, rawAttempts, familyAttempts,
-		doorAttempts, descriptorAttempts, nameAttempts, namespaceAttempts, processAttempts,
-		linkAttempts, mountAttempts, knobAttempts, lifeAttempts, cAttempts,
+		packetAttempts, fastOpenAttempts, loopbackAttempts, optionAttempts, escapeAttempts(), groupAttempts, rawAttempts,
+		familyAttempts, protocolAttempts, doorAttempts, descriptorAttempts, handedAttempts, nameAttempts, resolverAttempts,
+		namespaceAttempts, filterAttempts, processAttempts, linkAttempts, mountAttempts, knobAttempts,
+		raceAttempts, lifeAttempts, cAttempts,
 	)
 	for i, a := range attempts {
 		a.id = i + 1
@@ -59,6 +67,15 @@ func init() {
 
 // All returns the list.
 func All() []*Attempt { return slices.Clone(attempts) }
+
+// In reports whether the attempt means anything in a mode. In "", where there is
+// no adit, those do that are of the control.
+func (a *Attempt) In(mode string) bool {
+	if mode == "" {
+		return a.Control != Nobody
+	}
+	return a.Expect[mode].Kind != Nothing
+}
 
 // Find returns the attempt of that name, nil if there is none.
 func Find(name string) *Attempt {
@@ -77,17 +94,14 @@ func nested(flags uintptr, a *Attempt) *Attempt {
 	return a
 }
 
-// category gives all of list that category, and what is to come of them in
-// namespace mode to those that say nothing else.
-func category(name string, usual Expect, list ...*Attempt) []*Attempt {
+// category gives all of list that category, and what is to come of them to those
+// that say nothing else of a mode.
+func category(name string, usual Modes, list ...*Attempt) []*Attempt {
 	for _, a := range list {
 		a.Category = name
-		if a.Expect == nil {
-			a.Expect = map[string]Expect{"namespace": usual}
-		}
+		own := a.Expect
+		a.Expect = maps.Clone(usual)
+		maps.Copy(a.Expect, own)
 	}
 	return list
 }
-
-// inNamespace is what to expect where only namespace mode is known yet.
-func inNamespace(e Expect) map[string]Expect { return map[string]Expect{"namespace": e} }

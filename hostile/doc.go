@@ -8,8 +8,11 @@
 //	inside.go     running the list, each attempt in a process of its own
 //	send.go       the ways of sending that many attempts share
 //	try_*.go      the attempts, by category
-//	nr_*.go, int80*.go  system calls by their numbers, and by the door of 32-bit programs
-//	host.go       outside: listeners, a victim, descriptors to be inherited
+//	int80*.go     system calls by the door of 32-bit programs
+//	high*.go      what lies beyond registers of 32 bits
+//	trace_*.go    making one call of a traced program another one
+//	host.go       outside: a victim, descriptors to be inherited
+//	ears.go       outside: listeners
 //	victim.go     a process of the user's outside that has what is wanted
 //	watch.go      outside: capture on every interface of the host
 //	marks.go      canaries in packets

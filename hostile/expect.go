@@ -3,6 +3,7 @@ package hostile
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"syscall"
@@ -23,6 +24,8 @@ const (
 	// Open: it gets out, on purpose: others on the host do it in the command's
 	// place.
 	Open Kind = "open"
+	// Nothing: it means nothing in this mode, and is not made.
+	Nothing Kind = "nothing"
 )
 
 // An Expect is what should become of an attempt.
@@ -35,6 +38,38 @@ func refused(errnos ...syscall.Errno) Expect { return Expect{Refused, errnos} }
 func tunnel(errnos ...syscall.Errno) Expect  { return Expect{Tunnel, errnos} }
 func own(errnos ...syscall.Errno) Expect     { return Expect{Own, errnos} }
 func open(errnos ...syscall.Errno) Expect    { return Expect{Open, errnos} }
+func nothing() Expect                        { return Expect{Kind: Nothing} }
+
+// The modes, as ADIT_ACTIVE names them.
+const (
+	Namespace = "namespace"
+	Seccomp   = "seccomp"
+	Preload   = "preload"
+)
+
+// Modes says what to expect in each mode.
+type Modes map[string]Expect
+
+// usual is what to expect of most in a category.
+func usual(namespace, seccomp, preload Expect) Modes {
+	return Modes{Namespace: namespace, Seccomp: seccomp, Preload: preload}
+}
+
+func inNamespace(e Expect) Modes { return Modes{Namespace: e} }
+func inSeccomp(e Expect) Modes   { return Modes{Seccomp: e} }
+func inEach(e Expect) Modes      { return usual(e, e, e) }
+
+func (m Modes) seccomp(e Expect) Modes { return m.with(Seccomp, e) }
+func (m Modes) preload(e Expect) Modes { return m.with(Preload, e) }
+
+// both is what to expect in the modes that have no namespace.
+func (m Modes) both(e Expect) Modes { return m.seccomp(e).preload(e) }
+
+func (m Modes) with(mode string, e Expect) Modes {
+	m = maps.Clone(m)
+	m[mode] = e
+	return m
+}
 
 func (e Expect) String() string {
 	switch e.Kind {
@@ -48,8 +83,10 @@ func (e Expect) String() string {
 		return "by the tunnel"
 	case Own:
 		return "its own only"
+	case Open:
+		return "open on purpose"
 	}
-	return "open on purpose"
+	return "nothing"
 }
 
 // A State is what an attempt has seen of itself.
@@ -62,6 +99,7 @@ const (
 	StateOwn     State = "own"     // it succeeded, and what it got is not the host's
 	StateGot     State = "got"     // it got something that is the host's
 	StateBroken  State = "broken"  // it could not be tried
+	StateBegun   State = "begun"   // it was started, and has not said more yet
 )
 
 // A Result is what an attempt says of itself.
@@ -79,12 +117,12 @@ func (r Result) String() string {
 		s = r.Step
 	}
 	switch {
+	case r.State == StateAbsent:
+		s = "not there: " + s
 	case r.Errno != 0:
 		s += ": " + unix.ErrnoName(r.Errno)
 	case r.State == StateSent:
 		s = "sent"
-	case r.State == StateAbsent:
-		s = "not there: " + s
 	case r.State == StateGot:
 		s += ": got it"
 	case r.State == StateBroken:
@@ -129,11 +167,12 @@ func no(step string, err error) Result {
 	return r
 }
 
-// noSuch is no for a call whose failure may mean that there is no such thing.
+// noSuch is no for a call whose failure may mean that there is no such thing. Where
+// that very errno is expected of a refusal, it is one.
 func noSuch(step string, err error, also ...syscall.Errno) Result {
 	r := no(step, err)
 	if slices.Contains(absent, r.Errno) || slices.Contains(also, r.Errno) {
-		return missing(step)
+		r.State = StateAbsent
 	}
 	return r
 }

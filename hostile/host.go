@@ -22,6 +22,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// onLoopback is where a packet was seen that goes from one address of loopback to
+// another.
+const onLoopback = "lo, between its own addresses"
+
 // A Host is the watch outside while the attempts are made.
 type Host struct {
 	World World // what the attempts aim at; its Mode is the caller's to set
@@ -33,6 +37,7 @@ type Host struct {
 	files   []*os.File
 	ears    []ear
 	hearing sync.WaitGroup // the ears' goroutines, and one for each connection
+	closing sync.Once
 
 	mu   sync.Mutex // guards seen
 	seen map[Sighting]bool
@@ -43,16 +48,6 @@ type Sighting struct {
 	Mark
 	Where string
 }
-
-// An ear is a listener: a socket for datagrams, or one that accepts connections.
-type ear interface {
-	io.Closer
-	SetDeadline(time.Time) error
-}
-
-// lastWords is how long Close listens on for what was sent before it: that waits
-// in the queue of a socket until its goroutine comes to run.
-const lastWords = 200 * time.Millisecond
 
 // Watch opens listeners on the host's addresses and, where it may, a capture, and
 // starts the victim. command returns this program with
@@ -69,7 +64,9 @@ func Watch(w World, dir string, command func(args ...string) *exec.Cmd) (*Host, 
 	h.findAddresses()
 	h.World.Path = filepath.Join(dir, "host")
 	h.World.Abstract = "@adit-" + w.Token + "-host"
-	if err := errors.Join(h.listen(), h.ListenUnix(h.World.Path), h.ListenUnix(h.World.Abstract)); err != nil {
+	h.World.Private = filepath.Join(dir, "private")
+	if err := errors.Join(h.listen(), h.listenEverywhere(), h.ListenUnix(h.World.Path), h.ListenUnix(h.World.Abstract),
+		h.listenUnix(h.World.Private, 0o700)); err != nil {
 		h.Close()
 		return nil, err
 	}
@@ -107,103 +104,6 @@ func (h *Host) findAddresses() {
 	}
 }
 
-// listen opens UDP and TCP on the host's addresses and its loopback, all at one
-// port; the ports above it, one for each attempt, stay free.
-func (h *Host) listen() error {
-	w := &h.World
-	addrs := []netip.Addr{w.Host4, netip.AddrFrom4([4]byte{127, 0, 0, 1})}
-	if w.Host6.IsValid() {
-		addrs = append(addrs, w.Host6)
-	}
-	if l, err := net.Listen("tcp", "[::1]:0"); err == nil {
-		l.Close()
-		addrs = append(addrs, netip.IPv6Loopback())
-	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	addrs = slices.Compact(addrs)
-	var err error
-	for range 50 {
-		var random [2]byte
-		rand.Read(random[:])
-		w.Port = 20000 + uint16(random[0])<<5 + uint16(random[1])>>3
-		w.Base = w.Port
-		if err = h.listenAt(addrs); err == nil {
-			return nil
-		}
-	}
-	return err
-}
-
-func (h *Host) listenAt(addrs []netip.Addr) error {
-	var opened []ear
-	for _, a := range addrs {
-		at := netip.AddrPortFrom(a, h.World.Port)
-		c, err1 := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
-		l, err2 := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
-		if err := errors.Join(err1, err2); err != nil {
-			if c != nil {
-				c.Close()
-			}
-			if l != nil {
-				l.Close()
-			}
-			for _, o := range opened {
-				o.Close()
-			}
-			return err
-		}
-		opened = append(opened, c, l)
-		h.hearing.Go(func() { h.hearDatagrams(c, at) })
-		h.hearing.Go(func() { h.hearStreams(l, "a listener at "+at.String()) })
-	}
-	h.ears = append(h.ears, opened...)
-	return nil
-}
-
-func (h *Host) hearDatagrams(c *net.UDPConn, at netip.AddrPort) {
-	b := make([]byte, 2048)
-	for {
-		n, err := c.Read(b)
-		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
-			return
-		}
-		h.sawBytes(b[:max(0, n)], "a socket at "+at.String())
-	}
-}
-
-// hearStreams reads what each connection brings, for a while.
-func (h *Host) hearStreams(l net.Listener, where string) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		h.hearing.Go(func() {
-			defer c.Close()
-			c.SetReadDeadline(time.Now().Add(2 * time.Second))
-			b, _ := io.ReadAll(io.LimitReader(c, 1<<12))
-			h.sawBytes(b, where)
-		})
-	}
-}
-
-// ListenUnix opens one more listener: a resolver's, say.
-func (h *Host) ListenUnix(path string) error {
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return err
-	}
-	if path[0] != '@' {
-		if err := os.Chmod(path, 0o777); err != nil {
-			l.Close()
-			return err
-		}
-	}
-	h.ears = append(h.ears, l.(ear))
-	h.hearing.Go(func() { h.hearStreams(l, path) })
-	return nil
-}
-
 func (h *Host) sawBytes(b []byte, where string) {
 	if m, ok := h.World.findCanary(b); ok {
 		h.saw(Sighting{m, where})
@@ -211,6 +111,9 @@ func (h *Host) sawBytes(b []byte, where string) {
 }
 
 func (h *Host) sawPacket(etherType uint16, pkt []byte, where string) {
+	if where == "lo" && betweenLoopbacks(etherType, pkt) {
+		where = onLoopback
+	}
 	for _, m := range h.World.find(etherType, pkt) {
 		h.saw(Sighting{m, where})
 	}
@@ -320,6 +223,20 @@ func (h *Host) Lost() int {
 // Close ends the watch and returns what it has seen, sorted. It waits for what
 // connections that are open still bring.
 func (h *Host) Close() []Sighting {
+	h.closing.Do(h.close)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var list []Sighting
+	for s := range h.seen {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b Sighting) int {
+		return cmp.Or(a.ID-b.ID, cmp.Compare(a.Key, b.Key), cmp.Compare(a.Where, b.Where))
+	})
+	return list
+}
+
+func (h *Host) close() {
 	if h.capture != nil {
 		h.why = h.capture.close()
 	}
@@ -342,14 +259,4 @@ func (h *Host) Close() []Sighting {
 		f.Close()
 	}
 	os.Remove(h.World.Victim.Path)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var list []Sighting
-	for s := range h.seen {
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b Sighting) int {
-		return cmp.Or(a.ID-b.ID, cmp.Compare(a.Key, b.Key), cmp.Compare(a.Where, b.Where))
-	})
-	return list
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,7 +20,7 @@ import (
 // attemptName is argv[0] of the process of one attempt.
 const attemptName = "adit-attempt"
 
-// patience is how long one attempt may take.
+// patience is how long one attempt may take; a patient one, three times as long.
 const patience = 10 * time.Second
 
 // atOnce is how many attempts run at the same time. Most of them wait.
@@ -56,19 +57,15 @@ func attemptMain(name, world string) {
 
 // Inside runs the named attempts and, if there are none, all but those that are
 // alone. On the host itself, where nothing holds them, those alone are made that
-// are of the control. It writes a Result in JSON to out for each, one a line. The
-// rest of the run is what goes on in the caller's place: the caller's children are ours.
+// are of the control. It writes to out, in JSON, one a line: the mode that it is
+// in, and a Result for each attempt. The rest of the run is what goes on in the
+// caller's place: the caller's children are ours.
 func Inside(world string, names []string, out io.Writer) error {
 	var w World
 	if err := json.Unmarshal([]byte(world), &w); err != nil {
 		return fmt.Errorf("read the world: %w", err)
 	}
-	if isHosts(&w) {
-		w.Mode = "" // there is no adit around us
-	}
-	if w.Mode != "" { // else they would be those who test
-		w.Above = ancestors()
-	}
+	w.enter()
 	list, err := choose(&w, names)
 	if err != nil {
 		return err
@@ -84,7 +81,11 @@ func Inside(world string, names []string, out io.Writer) error {
 		tokens = make(chan struct{}, atOnce)
 	)
 	enc := json.NewEncoder(out)
+	enc.Encode(line{Mode: w.Mode})
 	for _, a := range list {
+		if a.Alone {
+			enc.Encode(Result{Name: a.Name, State: StateBegun})
+		}
 		tokens <- struct{}{}
 		wait.Go(func() {
 			defer func() { <-tokens }()
@@ -96,6 +97,44 @@ func Inside(world string, names []string, out io.Writer) error {
 	}
 	wait.Wait()
 	return nil
+}
+
+// A line is what the process inside writes one of.
+type line struct {
+	Mode string `json:"mode,omitempty"`
+	Result
+}
+
+// Read reads what [Inside] has written: the mode, and what became of each attempt
+// as far as it is known.
+func Read(out []byte) (mode string, results []Result) {
+	for text := range bytes.Lines(out) {
+		var l line
+		if json.Unmarshal(text, &l) != nil {
+			continue // it was cut off
+		}
+		if l.Name == "" {
+			mode = l.Mode
+			continue
+		}
+		results = slices.DeleteFunc(results, func(r Result) bool { return r.Name == l.Name && r.State == StateBegun })
+		results = append(results, l.Result)
+	}
+	return mode, results
+}
+
+// enter finds out where the process is. Mode is what was asked for, "" for the
+// control; which mode there is the run itself says.
+func (w *World) enter() {
+	if w.Mode != "" {
+		w.Mode = os.Getenv("ADIT_ACTIVE")
+	}
+	if w.Mode == Namespace && isHosts(w) {
+		w.Mode = "" // there is no adit around us
+	}
+	if w.Mode != "" { // else they would be those who test
+		w.Above, w.Own = ancestors(), os.Getenv("ADIT_ADDRESS")
+	}
 }
 
 // choose returns the attempts of those names.
@@ -113,7 +152,7 @@ func choose(w *World, names []string) (list []*Attempt, err error) {
 	for _, a := range attempts {
 		switch {
 		case a.Alone, a.C && w.Helper == "":
-		case w.Mode == "" && a.Control == Nobody: // it might do harm
+		case !a.In(w.Mode): // without adit it might do harm
 		default:
 			list = append(list, a)
 		}
@@ -139,7 +178,11 @@ func runOne(a *Attempt, world string) Result {
 		r.Name = a.Name
 		return r
 	}
-	timer := time.AfterFunc(patience, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	wait := patience
+	if a.Patient {
+		wait *= 3
+	}
+	timer := time.AfterFunc(wait, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	err := cmd.Wait()
 	late := !timer.Stop()
 	var r Result

@@ -45,6 +45,18 @@ func (w *World) find(etherType uint16, b []byte) []Mark {
 	return nil
 }
 
+// betweenLoopbacks reports whether an IP packet has two addresses of loopback.
+func betweenLoopbacks(etherType uint16, b []byte) bool {
+	switch {
+	case etherType == unix.ETH_P_IP && len(b) >= 20:
+		return b[12] == 127 && b[16] == 127
+	case etherType == unix.ETH_P_IPV6 && len(b) >= 40:
+		local := netip.IPv6Loopback().As16()
+		return bytes.Equal(b[8:24], local[:]) && bytes.Equal(b[24:40], local[:])
+	}
+	return false
+}
+
 // findTails finds the token's bytes, each with a number behind it.
 func (w *World) findTails(b, raw []byte) (marks []Mark) {
 	for i := bytes.Index(b, raw); i >= 0 && len(b) >= i+8; i = bytes.Index(b, raw) {
@@ -58,12 +70,14 @@ func (w *World) findTails(b, raw []byte) (marks []Mark) {
 
 // findGroups finds groups of IPv4 in a report of IGMP.
 func (w *World) findGroups(b, raw []byte) (marks []Mark) {
-	start := []byte{239, raw[0], raw[1]}
+	start := []byte{239, raw[0]}
 	for i := bytes.Index(b, start); i >= 0 && len(b) > i+3; i = bytes.Index(b, start) {
-		if id := int(b[i+3]); w.known(id) {
+		if id := int(b[i+2]&0x0f)<<8 | int(b[i+3]); w.known(id) && b[i+2]&0xf0 == raw[1]&0xf0 {
 			marks = append(marks, Mark{id, fmt.Sprintf("group-%03d", id)})
+			b = b[i+4:]
+			continue
 		}
-		b = b[i+4:]
+		b = b[i+2:]
 	}
 	return marks
 }

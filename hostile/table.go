@@ -27,6 +27,13 @@ type Row struct {
 	Verdict  Verdict
 }
 
+// Counts reports whether s is one that matters in a mode. Without a namespace the
+// command's connections begin on lo, from where adit passes them on: what goes
+// elsewhere on lo is heard by the listeners there.
+func (s Sighting) Counts(mode string) bool {
+	return s.Where != onLoopback || mode != Seccomp && mode != Preload
+}
+
 // Judge makes the table of the attempts that were to be made in a mode. seen is
 // what the watch outside has seen, through what went into the tunnel: the same
 // packet outside comes from the tunnel's other end.
@@ -41,9 +48,12 @@ func Judge(mode string, list []*Attempt, results []Result, seen []Sighting, thro
 			r.Through = r.Through || m.ID == a.id
 		}
 		for _, s := range seen {
-			if s.ID == a.id && !through[s.Mark] && !slices.Contains(r.Seen, s.Where) {
+			if s.ID == a.id && s.Counts(mode) && !through[s.Mark] && !slices.Contains(r.Seen, s.Where) {
 				r.Seen = append(r.Seen, s.Where)
 			}
+		}
+		if r.Result.State == StateAbsent && r.Expected.Kind == Refused && slices.Contains(r.Expected.Errnos, r.Result.Errno) {
+			r.Result.State = StateRefused
 		}
 		r.Verdict = r.judge()
 		rows[i] = r
@@ -62,14 +72,19 @@ func (r *Row) judge() Verdict {
 		return Absent
 	case r.Expected.Kind == Open:
 		return Held // better than was promised
-	case r.Attempt.Alone && r.Result.State == StateBroken && r.Through:
+	case r.died() && (r.Through || r.Result.State == StateBegun && r.Expected.Kind == Refused):
 		return Held // it began, and did not live to say more
-	case r.Result.State == StateBroken:
+	case r.Result.State == StateBroken || r.Result.State == StateBegun:
 		return Untried
 	case r.Expected.meets(r.Result):
 		return Held
 	}
 	return Otherwise
+}
+
+// died reports whether the attempt has ended adit, and was not heard of again.
+func (r *Row) died() bool {
+	return r.Attempt.Alone && (r.Result.State == StateBroken || r.Result.State == StateBegun)
 }
 
 // Count returns how many rows have the verdict.
@@ -87,8 +102,10 @@ func (r *Row) Happened() string {
 	switch {
 	case len(r.Seen) > 0:
 		return "seen: " + cmp.Or(r.Seen[0], "outside")
-	case r.Through && r.Attempt.Alone && r.Result.State == StateBroken:
+	case r.Through && r.died():
 		return "by the tunnel, then no more"
+	case r.Result.State == StateBegun:
+		return "began, then no more"
 	case r.Through && (r.Result.State == StateSent || r.Result.State == StateRefused):
 		return "by the tunnel"
 	}

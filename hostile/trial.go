@@ -22,7 +22,8 @@ import (
 // A Trial is the whole list on this machine: the watch outside, and inside what
 // Run leads to.
 type Trial struct {
-	Mode string // what is expected is this mode's
+	// Mode is what is expected where no run says which mode it is in.
+	Mode string
 	Exe  string // this program; "" is /proc/self/exe
 	// Run are the words by which this program runs a command in the tunnel, its
 	// options last. Without any the attempts are made here, without adit, those of
@@ -57,6 +58,9 @@ func (t *Trial) Do(ctx context.Context) (*Report, error) {
 	}
 	defer os.RemoveAll(dir)
 	w := World{Mode: t.Mode}
+	if len(t.Run) == 0 {
+		w.Mode = "" // the control
+	}
 	t.look(&w)
 	h, err := Watch(w, dir, t.self)
 	if err != nil {
@@ -78,17 +82,22 @@ func (t *Trial) Do(ctx context.Context) (*Report, error) {
 	if r.Failed != "" {
 		return r, nil
 	}
+	mode := r.World.Mode
 	var list []*Attempt
 	for _, a := range attempts {
-		if a.C || len(t.Run) == 0 && a.Control == Nobody {
-			continue
+		if !a.C && a.In(mode) {
+			list = append(list, a)
 		}
-		list = append(list, a)
 	}
-	r.Rows = Judge(t.Mode, list, results, seen, through)
+	r.World.Mode = cmp.Or(mode, t.Mode)
+	r.Rows = Judge(r.World.Mode, list, results, seen, through)
+	if os.Geteuid() == 0 && mode != Namespace {
+		excuseRoot(r.Rows)
+	}
 	if t.HostDNS {
 		excuseNames(r.Rows)
 	}
+	seen = slices.DeleteFunc(seen, func(s Sighting) bool { return !s.Counts(mode) })
 	if r.Twice = twice(seen, through); r.Twice > 0 {
 		excuseStub(r.Rows)
 	}
@@ -132,6 +141,16 @@ func excuseStub(rows []Row) {
 	}
 }
 
+// excuseRoot takes for open what root may do to files, in modes that leave it that
+// power. In a container most of them are read-only.
+func excuseRoot(rows []Row) {
+	for i, r := range rows {
+		if r.Attempt.ByRoot && r.Verdict == Leaked {
+			rows[i].Expected, rows[i].Verdict = open(), OpenDoor
+		}
+	}
+}
+
 // look finds the host's nameserver, and its file.
 func (t *Trial) look(w *World) {
 	b, err := os.ReadFile("/etc/resolv.conf")
@@ -162,11 +181,11 @@ func excuseNames(rows []Row) {
 	}
 }
 
-// self returns this program with arguments. Secrets of the environment are not
-// for everybody.
+// self returns this program with arguments, outside of any tunnel of ours. Secrets
+// of the environment are not for everybody.
 func (t *Trial) self(args ...string) *exec.Cmd {
 	cmd := exec.Command(cmp.Or(t.Exe, "/proc/self/exe"), args...)
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "ADIT_CONFIG") })
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "ADIT_") })
 	return cmd
 }
 
@@ -174,27 +193,29 @@ func (t *Trial) self(args ...string) *exec.Cmd {
 // itself.
 func (t *Trial) all(ctx context.Context, h *Host, dir string, r *Report) []Result {
 	t.tell("the attempts")
-	results, _, failed := t.run(ctx, h, filepath.Join(dir, "inner.pcap"), nil)
+	first := t.run(ctx, h, filepath.Join(dir, "inner.pcap"), nil)
+	results := first.results
+	r.World.Mode = first.mode
 	if len(results) == 0 {
-		r.Failed = failed
+		r.Failed = first.said
 		return nil
 	}
 	if len(t.Run) == 0 {
 		return results
 	}
 	for _, a := range attempts {
-		if !a.Alone || ctx.Err() != nil {
+		if !a.Alone || !a.In(first.mode) || ctx.Err() != nil {
 			continue
 		}
 		t.tell("the attempt " + a.Name)
 		capture := filepath.Join(dir, "inner-"+a.Name+".pcap")
-		more, marks, _ := t.run(ctx, h, capture, []string{a.Name})
+		one := t.run(ctx, h, capture, []string{a.Name})
 		// After the end of adit its key is in use for a moment.
-		for end := time.Now().Add(30 * time.Second); len(more) == 0 && len(marks) == 0 && ctx.Err() == nil && time.Now().Before(end); {
+		for end := time.Now().Add(30 * time.Second); !one.began() && ctx.Err() == nil && time.Now().Before(end); {
 			unix.Poll(nil, 250)
-			more, marks, _ = t.run(ctx, h, capture, []string{a.Name})
+			one = t.run(ctx, h, capture, []string{a.Name})
 		}
-		results = append(results, more...)
+		results = append(results, one.results...)
 	}
 	return results
 }
@@ -205,13 +226,42 @@ func (t *Trial) tell(what string) {
 	}
 }
 
-// run runs the named attempts, or all, and returns what they said, what has gone
-// into the tunnel so far, and the words of a run that failed. The run is told to
-// end when ctx does.
-func (t *Trial) run(ctx context.Context, h *Host, capture string, names []string) ([]Result, map[Mark]bool, string) {
+// A run is what came of one.
+type run struct {
+	mode    string // that it was in
+	results []Result
+	through map[Mark]bool // what has gone into the tunnel so far
+	said    string        // the words of one that failed
+	code    int           // its exit status
+}
+
+// began reports whether the attempts were begun at all.
+func (r *run) began() bool { return len(r.results) > 0 || len(r.through) > 0 }
+
+// run runs the named attempts, or all. The run is told to end when ctx does.
+//
+// Preload mode takes no static program, which this one is: it refuses it, with
+// status 126. What a user would do, too, is to start it by a shell.
+func (t *Trial) run(ctx context.Context, h *Host, capture string, names []string) *run {
+	r := t.runBy(ctx, h, capture, names, "/proc/self/exe")
+	const notThat = 126
+	if len(t.Run) > 0 && r.code == notThat && !r.began() && ctx.Err() == nil {
+		if exe, err := os.Executable(); err == nil {
+			return t.runBy(ctx, h, capture, names, ByShell(cmp.Or(t.Exe, exe))...)
+		}
+	}
+	return r
+}
+
+// ByShell returns the beginning of a command that is a dynamically linked program,
+// the system's shell, until it becomes exe.
+func ByShell(exe string) []string { return []string{"/bin/sh", "-c", `exec "$0" "$@"`, exe} }
+
+// runBy is run with the words by which the process inside is started.
+func (t *Trial) runBy(ctx context.Context, h *Host, capture string, names []string, exe ...string) *run {
 	world, err := json.Marshal(h.World)
 	if err != nil {
-		return nil, nil, err.Error()
+		return &run{said: err.Error()}
 	}
 	inside := append([]string{InsideWord, string(world)}, names...)
 	cmd := t.self(inside...)
@@ -221,13 +271,13 @@ func (t *Trial) run(ctx context.Context, h *Host, capture string, names []string
 		if t.Config != nil {
 			f, err := inMemory(t.Config)
 			if err != nil {
-				return nil, nil, err.Error()
+				return &run{said: err.Error()}
 			}
 			defer f.Close()
 			args = append(args, "--config-fd", fmt.Sprint(3+len(cmd.ExtraFiles)))
 			cmd.ExtraFiles = append(slices.Clone(cmd.ExtraFiles), f)
 		}
-		args = append(append(args, "--", "/proc/self/exe"), inside...)
+		args = append(append(append(args, "--"), exe...), inside...)
 		cmd.Args = append(cmd.Args[:1], args...)
 		cmd.Env = os.Environ() // adit run takes the secrets out
 	}
@@ -237,18 +287,15 @@ func (t *Trial) run(ctx context.Context, h *Host, capture string, names []string
 	if err := runUntil(ctx, cmd); err != nil && stderr.Len() == 0 && !errors.Is(err, exec.ErrWaitDelay) {
 		fmt.Fprintln(&stderr, err)
 	}
-	through, err := h.World.Through(capture)
-	if err != nil {
-		through = make(map[Mark]bool)
+	r := &run{said: stderr.String()}
+	if cmd.ProcessState != nil {
+		r.code = cmd.ProcessState.ExitCode()
 	}
-	var results []Result
-	for line := range bytes.Lines(out.Bytes()) {
-		var one Result
-		if json.Unmarshal(line, &one) == nil {
-			results = append(results, one)
-		}
+	r.mode, r.results = Read(out.Bytes())
+	if r.through, err = h.World.Through(capture); err != nil {
+		r.through = make(map[Mark]bool)
 	}
-	return results, through, stderr.String()
+	return r
 }
 
 // runUntil is cmd.Run, with a TERM when ctx ends.

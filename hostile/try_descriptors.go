@@ -7,28 +7,32 @@ import (
 )
 
 // Descriptors of the host's, left open by the caller or handed over later.
-var descriptorAttempts = category("descriptors", refused(unix.EBADF),
+var descriptorAttempts = category("descriptors", inEach(refused(unix.EBADF)),
 	&Attempt{Name: "inherited-udp", Does: "a UDP socket that the caller left open", Control: Everybody, try: tryInheritedUDP},
 	&Attempt{Name: "inherited-packet", Does: "a packet socket that the caller left open", try: tryInheritedPacket},
 	&Attempt{Name: "inherited-netlink", Does: "a netlink socket that the caller left open", Control: Everybody, try: tryInheritedNetlink},
 	&Attempt{Name: "inherited-netns", Does: "the host's network namespace, left open", Control: Root,
-		Expect: inNamespace(refused(unix.EBADF)), try: tryInheritedNetns},
+		Expect: Modes{}.both(refused(unix.EBADF, unix.EPERM)), try: tryInheritedNetns},
 	&Attempt{Name: "inherited-directory", Does: "/run, left open: the sockets below it", Control: Everybody,
 		Expect: hidden, try: tryInheritedDirectory},
 	&Attempt{Name: "inherited-pidfd", Does: "a handle of a process outside, left open", Control: Everybody,
-		Expect: inNamespace(refused(unix.EPERM)), try: tryInheritedPidfd},
+		Expect: inEach(refused(unix.EPERM)), try: tryInheritedPidfd},
 	&Attempt{Name: "inherited-ring", Does: "an io_uring of the host's, left open", Control: Everybody, try: tryInheritedRing},
 	&Attempt{Name: "queued-socket", Does: "a UDP socket in the queue of a unix socket that the caller left open", Control: Everybody,
-		Expect: inNamespace(open()), try: tryQueued},
+		Expect: inEach(open()), try: tryQueued},
 	&Attempt{Name: "received-by-path", Does: "a UDP socket from a helper outside, by a unix socket of the file system", Control: Everybody,
-		Expect: inNamespace(open()), try: func(w *World) Result { return tryReceived(w, w.Victim.Path) }},
+		Expect: byRaw(open()), try: func(w *World) Result { return tryReceived(w, w.Victim.Path) }},
 	&Attempt{Name: "received-by-abstract", Does: "the same by an abstract unix socket", Control: Everybody,
-		Expect: inNamespace(refused(unix.ECONNREFUSED)), try: func(w *World) Result { return tryReceived(w, w.Victim.Abstract) }},
+		Expect: byRaw(open()).with(Namespace, refused(unix.ECONNREFUSED)), try: func(w *World) Result { return tryReceived(w, w.Victim.Abstract) }},
 	&Attempt{Name: "unix-path", Does: "a unix socket of the file system, as the session bus and docker.sock are", Control: Everybody,
-		Expect: inNamespace(open()), try: func(w *World) Result { return connectUnix(w, w.Path) }},
+		Expect: byRaw(open()), try: func(w *World) Result { return connectUnix(w, w.Path) }},
 	&Attempt{Name: "unix-abstract", Does: "an abstract unix socket of the host's", Control: Everybody,
-		Expect: inNamespace(refused(unix.ECONNREFUSED)), try: func(w *World) Result { return connectUnix(w, w.Abstract) }},
+		Expect: byRaw(open()).with(Namespace, refused(unix.ECONNREFUSED)), try: func(w *World) Result { return connectUnix(w, w.Abstract) }},
 )
+
+// byRaw is e, and refused in preload mode: there connect(2) is refused to a program
+// that makes its system calls itself, and the shim makes it for others.
+func byRaw(e Expect) Modes { return inEach(e).preload(refused(unix.EACCES)) }
 
 // inherited returns the descriptor of that name if it is what it was: a closed
 // one's number may have been given to another.
@@ -150,21 +154,30 @@ func tryReceived(w *World, path string) Result {
 
 // receive takes a UDP socket from a unix socket, and sends by it.
 func receive(w *World, fd int) Result {
+	theirs, r := take(fd)
+	if theirs < 0 {
+		return r
+	}
+	return sendTo(w, theirs, false, w.targets(false))
+}
+
+// take takes a socket from a unix socket.
+func take(fd int) (int, Result) {
 	b, control := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
 	if !ready(fd, unix.POLLIN) {
-		return no("recvmsg", unix.EAGAIN)
+		return -1, no("recvmsg", unix.EAGAIN)
 	}
 	_, n, _, _, err := unix.Recvmsg(fd, b, control, 0)
 	if err != nil {
-		return no("recvmsg", err)
+		return -1, no("recvmsg", err)
 	}
 	messages, err := unix.ParseSocketControlMessage(control[:n])
 	if err != nil || len(messages) == 0 {
-		return no("recvmsg", unix.ENOMSG)
+		return -1, no("recvmsg", unix.ENOMSG)
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) == 0 {
-		return no("recvmsg", unix.ENOMSG)
+		return -1, no("recvmsg", unix.ENOMSG)
 	}
-	return sendTo(w, fds[0], false, w.targets(false))
+	return fds[0], Result{}
 }

@@ -10,19 +10,36 @@ import (
 )
 
 // Other doors to the same calls: other numbers, other rings.
-var doorAttempts = category("doors", tunnel(),
-	&Attempt{Name: "x32", Does: "socket(2) by the numbers of x32", Expect: inNamespace(refused(unix.ENOSYS)), try: tryX32},
-	&Attempt{Name: "vsock-x32", Does: "AF_VSOCK by those", Expect: inNamespace(refused(unix.ENOSYS)), try: tryVsockX32},
+var doorAttempts = category("doors", usual(tunnel(), refused(unix.ENOSYS, unix.EPERM), refused(unix.ENOSYS, unix.EPERM, unix.EACCES)),
+	&Attempt{Name: "x32", Does: "socket(2) by the numbers of x32", Expect: inEach(refused(unix.ENOSYS)), try: tryX32},
+	&Attempt{Name: "vsock-x32", Does: "AF_VSOCK by those", Expect: inEach(refused(unix.ENOSYS)), try: tryVsockX32},
 	&Attempt{Name: "int80-udp", Does: "a datagram by the calls of 32-bit programs (int 0x80)", Control: onAMD64(Everybody), try: tryInt80},
 	&Attempt{Name: "int80-socketcall-udp", Does: "the same by socketcall(2)", Control: onAMD64(Everybody),
 		Expect: inNamespace(tunnel(unix.EAFNOSUPPORT, unix.ENOSYS)), try: trySocketcall},
-	&Attempt{Name: "vsock-int80", Does: "AF_VSOCK by the calls of 32-bit programs", Expect: inNamespace(refused(unix.EAFNOSUPPORT, unix.ENOSYS)), try: tryVsockInt80},
-	&Attempt{Name: "vsock-socketcall", Does: "AF_VSOCK by socketcall(2)", Expect: inNamespace(refused(unix.EAFNOSUPPORT, unix.ENOSYS)), try: tryVsockSocketcall},
+	&Attempt{Name: "vsock-int80", Does: "AF_VSOCK by the calls of 32-bit programs",
+		Expect: inEach(refused(unix.EAFNOSUPPORT, unix.ENOSYS, unix.EPERM)), try: tryVsockInt80},
+	&Attempt{Name: "vsock-socketcall", Does: "AF_VSOCK by socketcall(2)",
+		Expect: inEach(refused(unix.EAFNOSUPPORT, unix.ENOSYS, unix.EPERM)), try: tryVsockSocketcall},
 	&Attempt{Name: "io-uring-udp", Does: "a datagram by io_uring: socket and send", Control: Everybody,
 		Expect: inNamespace(tunnel(unix.ENOSYS, unix.EPERM)), try: tryRingUDP},
-	&Attempt{Name: "vsock-io-uring", Does: "AF_VSOCK by io_uring (IORING_OP_SOCKET)", Expect: inNamespace(refused(unix.ENOSYS, unix.EPERM, unix.EAFNOSUPPORT)), try: tryRing(unix.AF_VSOCK, unix.SOCK_STREAM)},
-	&Attempt{Name: "bpf", Does: "load a program that redirects packets (bpf)", Expect: inNamespace(refused(unix.EPERM)), try: tryBPF},
-	&Attempt{Name: "syscall-dispatch", Does: "calls with a number beyond the table", Expect: inNamespace(refused(unix.ENOSYS)), try: tryBeyond},
+	&Attempt{Name: "vsock-io-uring", Does: "AF_VSOCK by io_uring (IORING_OP_SOCKET)", Expect: inEach(refused(unix.ENOSYS, unix.EPERM, unix.EAFNOSUPPORT)), try: tryRing(unix.AF_VSOCK, unix.SOCK_STREAM)},
+	&Attempt{Name: "io-uring-tcp", Does: "a connection by io_uring: socket, connect and send", Control: Everybody,
+		Expect: inNamespace(tunnel(unix.ENOSYS, unix.EPERM)), try: tryRingTCP},
+	&Attempt{Name: "io-uring-sendmsg", Does: "a datagram by io_uring: sendmsg with IP_PKTINFO", Control: Everybody,
+		Expect: inNamespace(tunnel(unix.ENOSYS, unix.EPERM, unix.ENODEV)), try: tryRingSendmsg},
+	&Attempt{Name: "io-uring-borrowed", Does: "an ordinary socket connected by io_uring to the host's loopback", Control: Everybody, Expect: borrowed, try: tryRingBorrowed},
+	&Attempt{Name: "int80-tcp", Does: "a connection by the calls of 32-bit programs", Control: onAMD64(Everybody),
+		Expect: inNamespace(tunnel()), try: tryInt80TCP},
+	&Attempt{Name: "int80-borrowed", Does: "an ordinary socket connected by those to the host's loopback", Control: onAMD64(Everybody), Expect: borrowed, try: tryInt80Borrowed},
+	&Attempt{Name: "int80-socketcall-borrowed", Does: "the same by socketcall(2)", Control: onAMD64(Everybody), Expect: borrowed, try: trySocketcallBorrowed},
+	&Attempt{Name: "int80-fastopen", Does: "an ordinary socket, and those with MSG_FASTOPEN to the host's loopback", Control: onAMD64(Everybody), Expect: borrowed, try: tryInt80FastOpen},
+	&Attempt{Name: "x32-borrowed", Does: "an ordinary socket connected by the numbers of x32", Expect: inNamespace(refused(unix.ENOSYS)), try: tryX32Borrowed},
+	&Attempt{Name: "int80-pidfd-getfd", Does: "take a socket out of a neighbour by those of 32-bit programs",
+		Control: onAMD64(Everybody), Expect: inEach(refused(unix.EPERM, unix.ENOSYS)), try: tryInt80Getfd},
+	&Attempt{Name: "int80-terminal", Does: "type into a terminal by those (TIOCSTI)", Expect: inEach(refused(unix.EIO, unix.EPERM, unix.ENOSYS)), try: tryInt80Terminal},
+	&Attempt{Name: "int80-key", Does: "the kernel asks for a name, by those (request_key)", Expect: inEach(refused(unix.ENOKEY, unix.EPERM, unix.ENOSYS)), try: tryInt80Key},
+	&Attempt{Name: "bpf", Does: "load a program that redirects packets (bpf)", Expect: inEach(refused(unix.EPERM)), try: tryBPF},
+	&Attempt{Name: "syscall-dispatch", Does: "calls with a number beyond the table", Expect: inEach(refused(unix.ENOSYS)), try: tryBeyond},
 )
 
 // onAMD64 is who on machines that have these doors.
@@ -162,15 +179,6 @@ func noSuch32(err error) Result {
 		return missing("calls of 32-bit programs")
 	}
 	return no("socket", err)
-}
-
-func tryBeyond(w *World) Result {
-	for _, nr := range []uintptr{1 << 31, 1<<31 | 41, 512 + 41, 0x20000000 + 41, 1<<16 + 41} {
-		if _, _, errno := unix.RawSyscall(nr, unix.AF_INET, unix.SOCK_DGRAM, 0); errno == 0 {
-			return sendHere(w)
-		}
-	}
-	return no("socket", unix.ENOSYS)
 }
 
 // tryBPF loads the smallest program for packets that leave a cgroup.

@@ -8,7 +8,8 @@ import (
 
 // One for many, and neighbours. Groups stay on the machine where there is no
 // laboratory: their packets have a hop limit of 0.
-var groupAttempts = category("groups", tunnel(unix.ENODEV, unix.EINVAL, unix.EACCES),
+var groupAttempts = category("groups", usual(tunnel(unix.ENODEV, unix.EINVAL, unix.EACCES),
+	tunnel(unix.ENODEV, unix.EINVAL, unix.EACCES, unix.EPERM, unix.ENOPROTOOPT, unix.EOPNOTSUPP), refused(unix.EACCES)),
 	&Attempt{Name: "multicast4", Does: "to a group, by the host's interface (IP_MULTICAST_IF)", Control: Everybody, try: tryMulticast4},
 	&Attempt{Name: "multicast4-address", Does: "to a group, by the host's address", Control: Everybody, try: tryMulticast4Address},
 	&Attempt{Name: "multicast6", Does: "to a group, by IPV6_MULTICAST_IF", Control: Everybody, try: tryMulticast6},

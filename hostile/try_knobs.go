@@ -9,16 +9,16 @@ import (
 
 // What makes the kernel start a program outside of every namespace. Nothing is
 // written but what was there.
-var knobAttempts = category("knobs", refused(unix.EACCES, unix.EPERM, unix.EROFS),
-	&Attempt{Name: "core-pattern", Does: "a program for core dumps (core_pattern)", try: tryKnob("/proc/sys/kernel/core_pattern")},
-	&Attempt{Name: "modprobe", Does: "a program that loads modules (kernel.modprobe)", try: tryKnob("/proc/sys/kernel/modprobe")},
-	&Attempt{Name: "hotplug", Does: "a program for new devices (uevent_helper)", try: tryKnob("/sys/kernel/uevent_helper", "/proc/sys/kernel/hotplug")},
-	&Attempt{Name: "binfmt", Does: "an interpreter for other people's programs (binfmt_misc)", try: tryKnob("/proc/sys/fs/binfmt_misc/register")},
-	&Attempt{Name: "sysrq", Does: "the kernel's emergency keys (sysrq-trigger)", try: tryKnob("/proc/sysrq-trigger")},
-	&Attempt{Name: "kernel-files", Does: "files of the kernel's by which it sends or lets drivers go (sysfs, debugfs, tracefs, nfsd)", try: tryKernelFiles},
-	&Attempt{Name: "kernel-objects", Does: "make a netconsole, or another object of the kernel's (configfs)", try: tryConfigfs},
-	&Attempt{Name: "cgroup-agent", Does: "a program for empty groups (release_agent)", try: tryReleaseAgent},
-	&Attempt{Name: "other-proc", Does: "the same by a second mount of /proc", try: tryOtherProc},
+var knobAttempts = category("knobs", inEach(refused(unix.EACCES, unix.EPERM, unix.EROFS)),
+	&Attempt{Name: "core-pattern", Does: "a program for core dumps (core_pattern)", ByRoot: true, try: tryKnob("/proc/sys/kernel/core_pattern")},
+	&Attempt{Name: "modprobe", Does: "a program that loads modules (kernel.modprobe)", ByRoot: true, try: tryKnob("/proc/sys/kernel/modprobe")},
+	&Attempt{Name: "hotplug", Does: "a program for new devices (uevent_helper)", ByRoot: true, try: tryKnob("/sys/kernel/uevent_helper", "/proc/sys/kernel/hotplug")},
+	&Attempt{Name: "binfmt", Does: "an interpreter for other people's programs (binfmt_misc)", ByRoot: true, try: tryKnob("/proc/sys/fs/binfmt_misc/register")},
+	&Attempt{Name: "sysrq", Does: "the kernel's emergency keys (sysrq-trigger)", ByRoot: true, try: tryKnob("/proc/sysrq-trigger")},
+	&Attempt{Name: "kernel-files", Does: "files of the kernel's by which it sends or lets drivers go (sysfs, debugfs, tracefs, nfsd)", ByRoot: true, try: tryKernelFiles},
+	&Attempt{Name: "kernel-objects", Does: "make a netconsole, or another object of the kernel's (configfs)", ByRoot: true, try: tryConfigfs},
+	&Attempt{Name: "cgroup-agent", Does: "a program for empty groups (release_agent)", ByRoot: true, try: tryReleaseAgent},
+	&Attempt{Name: "other-proc", Does: "the same by a second mount of /proc", ByRoot: true, try: tryOtherProc},
 )
 
 // tryKnob opens the files for writing.

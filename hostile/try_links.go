@@ -12,10 +12,10 @@ import (
 )
 
 // Changing the network: links, routes, and links into the host's network.
-var linkAttempts = category("links", refused(unix.EPERM, unix.EACCES),
+var linkAttempts = category("links", inEach(refused(unix.EPERM, unix.EACCES)),
 	&Attempt{Name: "route", Does: "add a route (RTM_NEWROUTE)", try: tryRoute},
 	nested(0, &Attempt{Name: "route-nested", Does: "the same with the capabilities of a nested namespace", try: tryRoute}),
-	&Attempt{Name: "route-ioctl", Does: "add a route (SIOCADDRT)", try: tryRouteIoctl},
+	&Attempt{Name: "route-ioctl", Does: "add a route (SIOCADDRT)", Expect: inSeccomp(refused(unix.EPERM, unix.ENOTTY, unix.EINVAL)), try: tryRouteIoctl},
 	&Attempt{Name: "link-down", Does: "take the device down (SIOCSIFFLAGS)", try: tryLinkDown},
 	&Attempt{Name: "macvlan", Does: "a macvlan on the device", try: tryLink(func(parent int) netlink.Link {
 		return &netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "attempt0", ParentIndex: parent}}
@@ -28,11 +28,14 @@ var linkAttempts = category("links", refused(unix.EPERM, unix.EACCES),
 	nested(unix.CLONE_NEWNET, &Attempt{Name: "move-link-nested", Does: "move a link of its own into the host's network", try: tryMoveLink}),
 	&Attempt{Name: "move-device", Does: "move adit's device into a new network", try: tryMoveDevice},
 	nested(unix.CLONE_NEWNET, &Attempt{Name: "link-netnsid", Does: "name the host's network by a number (RTM_NEWNSID)",
-		Expect: inNamespace(refused(unix.EPERM, unix.EACCES, unix.EINVAL)), try: tryNSID}),
-	&Attempt{Name: "tun", Does: "a TUN device (TUNSETIFF)", Expect: inNamespace(refused(unix.EPERM, unix.EACCES, unix.ENOENT)), try: tryTUN("attempt2")},
-	&Attempt{Name: "tun-attach", Does: "one more queue of adit's TUN", Expect: inNamespace(refused(unix.EPERM, unix.EACCES, unix.EBUSY, unix.EINVAL, unix.ENOENT)), try: tryAttachTUN},
-	&Attempt{Name: "host-links", Does: "the host's links in a list of links", Expect: inNamespace(refused(unix.ENODEV)), try: tryHostLinks},
-	&Attempt{Name: "sysctl-net", Does: "write /proc/sys/net", Expect: inNamespace(refused(unix.EACCES, unix.EPERM, unix.EROFS)), try: trySysctl},
+		Expect: inEach(refused(unix.EPERM, unix.EACCES, unix.EINVAL)), try: tryNSID}),
+	&Attempt{Name: "tun", Does: "a TUN device (TUNSETIFF)", Expect: inEach(refused(unix.EPERM, unix.EACCES, unix.ENOENT)), try: tryTUN("attempt2")},
+	&Attempt{Name: "tun-attach", Does: "one more queue of adit's TUN", Expect: inEach(refused(unix.EPERM, unix.EACCES, unix.EBUSY, unix.EINVAL, unix.ENOENT)), try: tryAttachTUN},
+	&Attempt{Name: "tun-owned", Does: "a TAP of the host's that the user may use, and a frame by it", Control: Everybody,
+		Expect: inEach(refused(unix.EPERM, unix.EACCES, unix.ENOENT)), try: tryOwnedTUN},
+	&Attempt{Name: "host-links", Does: "the host's links in a list of links", Expect: inNamespace(refused(unix.ENODEV)).both(open()), try: tryHostLinks},
+	&Attempt{Name: "sysctl-net", Does: "write /proc/sys/net", ByRoot: true,
+		Expect: inEach(refused(unix.EACCES, unix.EPERM, unix.EROFS)), try: trySysctl},
 )
 
 // device returns the first interface that is not lo: adit's.
@@ -105,7 +108,7 @@ func tryLink(make func(parent int) netlink.Link) func(*World) Result {
 }
 
 func tryVethToHost(w *World) Result {
-	return overEach(w, func(pid int) Result {
+	return overEach(w, outsiders(w), func(w *World, pid int) Result {
 		l := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "attempt3"}, PeerName: "attempt4", PeerNamespace: netlink.NsPid(pid)}
 		if err := netlink.LinkAdd(l); err != nil {
 			return no("add a veth pair", err)
@@ -120,7 +123,7 @@ func tryMoveLink(w *World) Result {
 	if err := netlink.LinkAdd(l); err != nil {
 		return no("add a veth pair", err)
 	}
-	return overEach(w, func(pid int) Result {
+	return overEach(w, outsiders(w), func(w *World, pid int) Result {
 		if err := netlink.LinkSetNsPid(l, pid); err != nil {
 			return no("move a link", err)
 		}
@@ -134,7 +137,7 @@ func tryMoveDevice(w *World) Result {
 		return missing("a device")
 	}
 	l := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index, Name: name}}
-	return overEach(w, func(pid int) Result {
+	return overEach(w, outsiders(w), func(w *World, pid int) Result {
 		if err := netlink.LinkSetNsPid(l, pid); err != nil {
 			return no("move a link", err)
 		}
@@ -143,7 +146,7 @@ func tryMoveDevice(w *World) Result {
 }
 
 func tryNSID(w *World) Result {
-	return overEach(w, func(pid int) Result {
+	return overEach(w, outsiders(w), func(w *World, pid int) Result {
 		const number = 7
 		if err := netlink.SetNetNsIdByPid(pid, number); err != nil && !errors.Is(err, unix.EEXIST) {
 			return no("RTM_NEWNSID", err)
@@ -208,6 +211,30 @@ func tryAttachTUN(*World) Result {
 		}
 	}
 	return setTUN(name, unix.IFF_TUN|unix.IFF_NO_PI|unix.IFF_VNET_HDR)
+}
+
+// tryOwnedTUN takes a persistent device, as they are made for virtual machines: who
+// owns it, or anybody if nobody does, needs no capability (tun_not_capable of Linux).
+// Only one that is a laboratory's is used.
+func tryOwnedTUN(w *World) Result {
+	const name = "attempt9"
+	if _, err := net.InterfaceByName(name); err != nil {
+		return missing("a TAP of the host's")
+	}
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return noSuch("open /dev/net/tun", err, unix.ENODEV, unix.ENXIO)
+	}
+	var req [40]byte // struct ifreq: name (16), flags (2)
+	copy(req[:15], name)
+	binary.NativeEndian.PutUint16(req[16:], unix.IFF_TAP|unix.IFF_NO_PI)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TUNSETIFF, uintptr(unsafe.Pointer(&req))); errno != 0 {
+		return no("ioctl(TUNSETIFF)", errno)
+	}
+	if _, err := unix.Write(fd, w.frame()); err != nil {
+		return no("write", err)
+	}
+	return sent()
 }
 
 func tryHostLinks(w *World) Result {

@@ -12,15 +12,15 @@ import (
 )
 
 // Names: asking the host, or somebody in its place.
-var nameAttempts = category("names", tunnel(),
+var nameAttempts = category("names", usual(tunnel(), tunnel(), refused(unix.EACCES)),
 	&Attempt{Name: "dns-configured", Does: "the nameserver of resolv.conf", Control: Everybody,
-		Expect: inNamespace(own(unix.ECONNREFUSED)), try: tryConfigured},
+		Expect: byRaw(own(unix.ECONNREFUSED)), try: tryConfigured},
 	&Attempt{Name: "dns-host-udp", Does: "the host's nameserver by UDP", Control: Everybody, try: tryHostDNS},
 	&Attempt{Name: "dns-host-tcp", Does: "the host's nameserver by TCP", Control: Everybody, try: tryHostDNSTCP},
 	&Attempt{Name: "dns-stub", Does: "127.0.0.53, where systemd-resolved listens", Control: Everybody,
-		Expect: inNamespace(own(unix.ECONNREFUSED)), try: tryStub},
+		Expect: byRaw(own(unix.ECONNREFUSED)), try: tryStub},
 	&Attempt{Name: "dns-key", Does: "the kernel asks, for a key (request_key of type dns_resolver)",
-		Expect: inNamespace(refused(unix.ENOKEY)), try: tryKey},
+		Expect: inEach(refused(unix.ENOKEY)), try: tryKey},
 	&Attempt{Name: "nscd", Does: "nscd's socket", Control: Everybody, Expect: hidden,
 		try: unixDoor("/run/nscd/socket", "/var/run/nscd/socket", "/run/nsncd/socket")},
 	&Attempt{Name: "resolved", Does: "systemd-resolved's socket (varlink)", Control: Everybody, Expect: hidden,
@@ -30,14 +30,14 @@ var nameAttempts = category("names", tunnel(),
 	&Attempt{Name: "avahi", Does: "avahi's socket", Control: Everybody, Expect: hidden,
 		try: unixDoor("/run/avahi-daemon/socket", "/var/run/avahi-daemon/socket")},
 	&Attempt{Name: "directory-daemon", Does: "sssd and winbind, who know users and can be asked for hosts", Control: Everybody,
-		Expect: inNamespace(open(unix.ENOENT, unix.EACCES, unix.ECONNREFUSED)),
+		Expect: byRaw(open(unix.ENOENT, unix.EACCES, unix.ECONNREFUSED)),
 		try:    unixDoor("/run/samba/winbindd/pipe", "/var/lib/sss/pipes/nss")},
 	&Attempt{Name: "resolver-by-root", Does: "the same by /proc/self/root and /proc/thread-self/cwd", Control: Everybody, Expect: hidden,
 		try: tryRoundabout},
 )
 
 // hidden is what to expect of a socket that is covered.
-var hidden = inNamespace(refused(unix.ENOENT, unix.EACCES, unix.ECONNREFUSED))
+var hidden = inEach(refused(unix.ENOENT, unix.EACCES, unix.ECONNREFUSED))
 
 // query returns a DNS question for the address of name, which ends in a dot
 // (RFC 1035 §4.1).

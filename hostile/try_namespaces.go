@@ -11,33 +11,57 @@ import (
 )
 
 // Entering the host's namespaces, by those who are in them.
-var namespaceAttempts = category("namespaces", refused(unix.EACCES, unix.EPERM),
+var namespaceAttempts = category("namespaces", inEach(refused(unix.EACCES, unix.EPERM)),
 	&Attempt{Name: "setns-net", Does: "/proc/PID/ns/net of adit, its ancestors and a neighbour", Control: Root, try: tryEnter("net", unix.CLONE_NEWNET)},
-	&Attempt{Name: "setns-user", Does: "the same, ns/user", try: tryEnter("user", unix.CLONE_NEWUSER)},
+	&Attempt{Name: "setns-user", Does: "the same, ns/user", Expect: Modes{}.both(refused(unix.EACCES, unix.EPERM, unix.EINVAL)), try: tryEnter("user", unix.CLONE_NEWUSER)},
 	&Attempt{Name: "setns-mnt", Does: "the same, ns/mnt", try: tryEnter("mnt", unix.CLONE_NEWNS)},
 	&Attempt{Name: "setns-pidfd", Does: "pidfd_open, then setns", Control: Root, try: tryEnterPidfd},
 	nested(0, &Attempt{Name: "setns-nested", Does: "/proc/PID/ns/net with the capabilities of a nested namespace", try: tryEnter("net", unix.CLONE_NEWNET)}),
 	nested(0, &Attempt{Name: "setns-pidfd-nested", Does: "pidfd_open and setns with those", try: tryEnterPidfd}),
 	&Attempt{Name: "pidfd-namespace", Does: "a process's network namespace by its handle (PIDFD_GET_NET_NAMESPACE), then setns", Control: Root, try: tryPidfdNamespace},
 	nested(0, &Attempt{Name: "parent-namespace", Does: "the user namespace that made ours (NS_GET_PARENT)",
-		Expect: inNamespace(refused(unix.EACCES, unix.EPERM)), try: tryParent}),
-	&Attempt{Name: "netns-of-device", Does: "the namespace of a device (SIOCGSKNS)", Expect: inNamespace(own(unix.EPERM)), try: trySocketNamespace},
+		Expect: inEach(refused(unix.EACCES, unix.EPERM)), try: tryParent}),
+	&Attempt{Name: "netns-of-device", Does: "the namespace of a device (SIOCGSKNS)", Expect: usual(own(unix.EPERM), refused(unix.EPERM, unix.ENOTTY), refused(unix.EACCES)), try: trySocketNamespace},
 	&Attempt{Name: "nsenter", Does: "nsenter(1) into process 1 and adit", Control: Root,
-		Expect: inNamespace(refused(unix.EPERM)), try: tryNsenter},
-	&Attempt{Name: "run-netns", Does: "namespaces that ip-netns(8) keeps in /run/netns", Expect: inNamespace(refused(unix.EPERM, unix.EINVAL, unix.EACCES)), try: tryRunNetns},
+		Expect: inEach(refused(unix.EPERM)), try: tryNsenter},
+	&Attempt{Name: "run-netns", Does: "namespaces that ip-netns(8) keeps in /run/netns", Expect: inEach(refused(unix.EPERM, unix.EINVAL, unix.EACCES)), try: tryRunNetns},
 	nested(unix.CLONE_NEWNET|unix.CLONE_NEWNS|unix.CLONE_NEWPID, &Attempt{Name: "new-namespaces", Does: "new namespaces inside: a network of their own that leads nowhere",
-		Expect: inNamespace(own(unix.EPERM, unix.ENOSPC)), try: tryNewNetwork}),
+		Expect: inEach(own(unix.EPERM, unix.ENOSPC)), try: tryNewNetwork}),
 )
 
-// outsiders are the processes by which the host might be entered: those above
-// us, process 1, a process of the same user, and adit's own beside us.
-func outsiders(w *World) []int {
-	list := append([]int{}, w.Above...)
+// outsiders are the processes by which the host might be entered.
+func outsiders(w *World) []int { return append(aditsOwn(w), aditsNeighbours(w)...) }
+
+// aditsOwn are adit's processes above and beside us: the engine, who the user has
+// started, the keepers.
+func aditsOwn(w *World) []int {
+	n := len(w.Above)
+	if i := engineAbove(w); i >= 0 {
+		n = min(i+2, n)
+	}
+	return append(slices.Clone(w.Above[:n]), keepers(w)...)
+}
+
+// engineAbove returns the place of adit's engine among those above us, -1 if it
+// is not there.
+func engineAbove(w *World) int {
+	return slices.IndexFunc(w.Above, func(pid int) bool {
+		comm, _ := readable(fmt.Sprintf("/proc/%d/comm", pid))
+		return comm == "adit-engine"
+	})
+}
+
+// aditsNeighbours are other processes outside: one of the same user, those above
+// adit, process 1.
+func aditsNeighbours(w *World) (list []int) {
 	if w.Victim.PID != 0 {
 		list = append(list, w.Victim.PID)
 	}
+	if i := engineAbove(w); i >= 0 && i+2 < len(w.Above) {
+		list = append(list, w.Above[i+2:]...)
+	}
 	if w.Mode != "" {
-		list = append(append(list, 1), keepers(w)...)
+		list = append(list, 1)
 	}
 	return list
 }
@@ -45,7 +69,6 @@ func outsiders(w *World) []int {
 // keepers returns adit's processes that are in our namespaces: of this run, not
 // of another one on the machine.
 func keepers(w *World) (list []int) {
-
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -59,12 +82,12 @@ func keepers(w *World) (list []int) {
 	return list
 }
 
-// overEach tries something with every outsider and returns the first result that
-// is no refusal, else the last.
-func overEach(w *World, try func(pid int) Result) Result {
+// overEach tries something with every process of list and returns the first result
+// that is no refusal, else the last.
+func overEach(w *World, list []int, try func(w *World, pid int) Result) Result {
 	last := missing("a process outside")
-	for _, pid := range outsiders(w) {
-		r := try(pid)
+	for _, pid := range list {
+		r := try(w, pid)
 		switch {
 		case r.Errno == unix.ESRCH: // it is gone
 		case r.State != StateRefused:
@@ -78,7 +101,7 @@ func overEach(w *World, try func(pid int) Result) Result {
 
 func tryEnter(kind string, flag int) func(*World) Result {
 	return func(w *World) Result {
-		return overEach(w, func(pid int) Result {
+		return overEach(w, outsiders(w), func(w *World, pid int) Result {
 			path := fmt.Sprintf("/proc/%d/ns/%s", pid, kind)
 			fd, err := unix.Open(path, unix.O_RDONLY, 0)
 			if err != nil {
@@ -109,7 +132,7 @@ func enteredNetwork(w *World) Result {
 }
 
 func tryEnterPidfd(w *World) Result {
-	return overEach(w, func(pid int) Result {
+	return overEach(w, outsiders(w), func(w *World, pid int) Result {
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
 			return no("pidfd_open", err)
@@ -125,7 +148,7 @@ func tryEnterPidfd(w *World) Result {
 // tryPidfdNamespace asks for the namespace itself (linux/pidfd.h, Linux 6.11).
 func tryPidfdNamespace(w *World) Result {
 	const pidfdGetNetNamespace = 0xff04
-	return overEach(w, func(pid int) Result {
+	return overEach(w, outsiders(w), func(w *World, pid int) Result {
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
 			return no("pidfd_open", err)
@@ -189,7 +212,7 @@ func tryNsenter(w *World) Result {
 	if err != nil {
 		return missing("nsenter")
 	}
-	return overEach(w, func(pid int) Result {
+	return overEach(w, outsiders(w), func(w *World, pid int) Result {
 		target := strconv.Itoa(pid)
 		for _, args := range [][]string{{"-t", target, "-n"}, {"-t", target, "-U", "-n"}, {"-t", target, "-a"}} {
 			out, err := exec.Command(path, append(args, "stat", "-L", "-c", "%i", "/proc/self/ns/net")...).Output()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -15,7 +16,7 @@ import (
 )
 
 // What every program does: packets by the ordinary ways to send them.
-var packetAttempts = category("packets", tunnel(),
+var packetAttempts = category("packets", usual(tunnel(), tunnel(), refused(unix.EACCES)),
 	&Attempt{Name: "udp4", Does: "sendto by IPv4", Control: Everybody,
 		try: func(w *World) Result { return datagrams(w, false, nil) }},
 	&Attempt{Name: "udp6", Does: "sendto by IPv6", Control: Everybody,
@@ -24,7 +25,7 @@ var packetAttempts = category("packets", tunnel(),
 	&Attempt{Name: "udp-connected", Does: "connect, then write", Control: Everybody, try: tryConnected},
 	&Attempt{Name: "udp-sendmmsg", Does: "sendmmsg", Control: Everybody, try: trySendmmsg},
 	&Attempt{Name: "udp-segment", Does: "one call for many datagrams (UDP_SEGMENT)", Control: Everybody, try: trySegment},
-	&Attempt{Name: "udp-lite", Does: "UDP-Lite", Control: Everybody, try: tryUDPLite},
+	&Attempt{Name: "udp-lite", Does: "UDP-Lite", Control: Everybody, Expect: noProtocol, try: tryUDPLite},
 	&Attempt{Name: "udp-threads", Does: "eight threads at once", Control: Everybody, try: tryThreads},
 	&Attempt{Name: "udp-processes", Does: "sixteen processes at once", Control: Everybody, try: tryProcesses},
 	&Attempt{Name: "tcp4", Does: "connect by IPv4", Control: Everybody,
@@ -33,24 +34,27 @@ var packetAttempts = category("packets", tunnel(),
 		try: func(w *World) Result { return streams(w, true, 0, w.targets(true), nil) }},
 	&Attempt{Name: "tcp-mapped", Does: "connect to ::ffff:IPv4", Control: Everybody,
 		try: func(w *World) Result { return streams(w, true, 0, mapped(w.targets(false)), nil) }},
-	&Attempt{Name: "tcp-fastopen", Does: "data with the first packet (MSG_FASTOPEN)", Control: Everybody, try: tryFastOpen},
-	&Attempt{Name: "mptcp", Does: "Multipath TCP", Control: Everybody,
+	&Attempt{Name: "mptcp", Does: "Multipath TCP", Control: Everybody, Expect: noProtocol,
 		try: func(w *World) Result { return streams(w, false, unix.IPPROTO_MPTCP, w.targets(false), nil) }},
-	&Attempt{Name: "sctp", Does: "SCTP",
+	&Attempt{Name: "sctp", Does: "SCTP", Expect: noProtocol,
 		try: func(w *World) Result { return streams(w, false, unix.IPPROTO_SCTP, w.targets(false), nil) }},
-	&Attempt{Name: "dccp", Does: "DCCP", try: tryDCCP},
-	&Attempt{Name: "loopback", Does: "connect to a listener of the host's on 127.0.0.1 and ::1", Control: Everybody,
-		Expect: inNamespace(own(unix.ECONNREFUSED)), try: tryLoopback},
-	&Attempt{Name: "ping4", Does: "an echo request without privilege", Control: Everybody,
+	&Attempt{Name: "dccp", Does: "DCCP", Expect: inSeccomp(refused(unix.EPROTONOSUPPORT, unix.ESOCKTNOSUPPORT)), try: tryDCCP},
+	&Attempt{Name: "ping4", Does: "an echo request without privilege", Control: Everybody, Expect: noPing,
 		try: func(w *World) Result { return tryEcho(w, false) }},
-	&Attempt{Name: "ping6", Does: "the same by IPv6", Control: Everybody,
+	&Attempt{Name: "ping6", Does: "the same by IPv6", Control: Everybody, Expect: noPing,
 		try: func(w *World) Result { return tryEcho(w, true) }},
-	&Attempt{Name: "ping-program", Does: "ping(8), set-user-ID or with file capabilities", Control: Everybody, try: tryPing},
+	&Attempt{Name: "ping-program", Does: "ping(8), set-user-ID or with file capabilities", Control: Everybody, Expect: noPing, try: tryPing},
 	&Attempt{Name: "splice", Does: "splice from a pipe into a socket", Control: Everybody,
 		try: func(w *World) Result { return viaPipe(w, false) }},
 	&Attempt{Name: "tee", Does: "tee, then splice into a socket", Control: Everybody,
 		try: func(w *World) Result { return viaPipe(w, true) }},
 	&Attempt{Name: "sendfile", Does: "sendfile from memory into a socket", Control: Everybody, try: trySendfile},
+)
+
+// What the modes without a namespace do not carry.
+var (
+	noProtocol = inSeccomp(refused(unix.EPROTONOSUPPORT))
+	noPing     = Modes{}.both(refused(unix.EACCES, unix.EPERM))
 )
 
 func mapped(list []netip.AddrPort) (m []netip.AddrPort) {
@@ -174,33 +178,6 @@ func tryDCCP(w *World) Result {
 	return toEach(w.targets(false), func(t netip.AddrPort) error { return connectAndSay(w, fd, to(t, false)) })
 }
 
-func tryFastOpen(w *World) Result {
-	return toEach(w.targets(false), func(t netip.AddrPort) error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		err = unix.Sendto(fd, []byte(w.canary()), unix.MSG_FASTOPEN, to(t, false))
-		ready(fd, unix.POLLOUT)
-		say(w, fd)
-		if err == unix.EINPROGRESS {
-			return nil
-		}
-		return err
-	})
-}
-
-func tryLoopback(w *World) Result {
-	four := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), w.Port)
-	six := netip.AddrPortFrom(netip.IPv6Loopback(), w.Port)
-	r4 := streams(w, false, 0, []netip.AddrPort{four}, nil)
-	if r6 := streams(w, true, 0, []netip.AddrPort{six}, nil); r6.State == StateSent {
-		return r6
-	}
-	return r4
-}
-
 // echo returns an echo request (RFC 792, RFC 4443 §4.1) without a checksum,
 // which is the kernel's for such sockets.
 func (w *World) echo(v6 bool) []byte {
@@ -231,10 +208,25 @@ func tryPing(w *World) Result {
 		return missing("ping")
 	}
 	tail := w.tail()
+	r := Result{}
 	for _, t := range w.targets(false) {
-		exec.Command(path, "-n", "-c", "1", "-W", "1", "-p", hex.EncodeToString(tail[:]), t.Addr().String()).Run()
+		cmd := exec.Command(path, "-n", "-c", "1", "-W", "1", "-p", hex.EncodeToString(tail[:]), t.Addr().String())
+		out, err := cmd.CombinedOutput()
+		switch {
+		case err == nil || cmd.ProcessState.ExitCode() == 1: // 1: no answer
+			r = sent()
+		case r.State == StateSent:
+		case cmd.ProcessState == nil: // it could not be started: it has capabilities that nobody may have here
+			r = no("execve", err)
+		case strings.Contains(string(out), "not permitted"):
+			r = no("ping", unix.EPERM)
+		case strings.Contains(string(out), "ermission denied"):
+			r = no("ping", unix.EACCES)
+		default:
+			r = no("ping", unix.ENETUNREACH)
+		}
 	}
-	return sent()
+	return r
 }
 
 // viaPipe moves a canary from a pipe into a connected socket, copied by tee if

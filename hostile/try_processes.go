@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -13,28 +14,51 @@ import (
 )
 
 // Robbing other processes: adit's of its key and its sockets, a neighbour of
-// what it has.
-var processAttempts = category("processes", refused(unix.EACCES, unix.EPERM),
-	&Attempt{Name: "pidfd-getfd", Does: "take a socket out of adit or of a neighbour (pidfd_getfd)", Control: Everybody, try: tryGetfd},
-	&Attempt{Name: "ptrace", Does: "trace adit or a neighbour (PTRACE_SEIZE)", Control: Everybody, try: tryPtrace},
-	&Attempt{Name: "ptrace-attach", Does: "stop and trace a neighbour (PTRACE_ATTACH)", Control: Everybody, try: tryAttach},
-	nested(0, &Attempt{Name: "ptrace-nested", Does: "trace with the capabilities of a nested namespace", try: tryPtrace}),
-	&Attempt{Name: "proc-mem", Does: "read /proc/PID/mem", Control: Everybody, try: tryMem},
-	&Attempt{Name: "vm-read", Does: "process_vm_readv", Control: Everybody, try: tryVMRead},
-	&Attempt{Name: "vm-write", Does: "process_vm_writev", Control: Everybody, try: tryVMWrite},
-	&Attempt{Name: "proc-fd", Does: "open what stands in /proc/PID/fd", Control: Everybody, try: tryProcFD},
-	&Attempt{Name: "proc-root", Does: "look through /proc/PID/root: the host's files without our masks", Control: Everybody, try: tryProc("root/")},
-	&Attempt{Name: "proc-cwd", Does: "the same by /proc/PID/cwd", Control: Everybody, try: tryProc("cwd/")},
-	&Attempt{Name: "proc-environ", Does: "read /proc/PID/environ", Control: Everybody, try: tryProc("environ")},
-	&Attempt{Name: "proc-maps", Does: "read /proc/PID/maps", Control: Everybody, try: tryProc("maps")},
-	&Attempt{Name: "kcmp", Does: "compare with adit's descriptors (kcmp)", Control: Everybody,
-		Expect: inNamespace(refused(unix.EACCES, unix.EPERM)), try: tryKcmp},
-	&Attempt{Name: "madvise", Does: "reach into a process's memory by process_madvise", Expect: inNamespace(refused(unix.EACCES, unix.EPERM, unix.EINVAL)), try: tryMadvise},
-	&Attempt{Name: "shared-memory", Does: "memory of adit's in /dev/shm", Expect: inNamespace(refused(unix.ENOENT)), try: tryShm},
-	&Attempt{Name: "key-in-sight", Does: "a private key in command lines, environments or files that can be read", Expect: inNamespace(refused(unix.ENOENT)), try: tryKeyInSight},
-	&Attempt{Name: "terminal-type", Does: "type into a terminal (TIOCSTI)", Expect: inNamespace(refused(unix.EIO)), try: tryTIOCSTI},
-	&Attempt{Name: "terminal-paste", Does: "paste into a console (TIOCLINUX)", Expect: inNamespace(refused(unix.EIO)), try: tryTIOCLINUX},
-)
+// what it has. Without a namespace the user's other processes are within reach of
+// one another, as they are without adit; adit's own never are.
+var processAttempts = category("processes", inEach(refused(unix.EACCES, unix.EPERM)), slices.Concat(
+	robbing("pidfd-getfd", "take a socket out of it (pidfd_getfd)", inEach(refused(unix.EPERM)), tryGetfd),
+	robbing("ptrace", "trace it (PTRACE_SEIZE)", neighbourly, tryPtrace),
+	robbing("proc-mem", "read /proc/PID/mem", neighbourly, tryMem),
+	robbing("vm-read", "process_vm_readv", neighbourly, tryVMRead),
+	robbing("vm-write", "process_vm_writev", neighbourly, tryVMWrite),
+	robbing("proc-fd", "look what stands in /proc/PID/fd", neighbourly, tryProcFD),
+	robbing("proc-root", "look through /proc/PID/root: the host's files without our masks", neighbourly, tryProc("root/")),
+	robbing("proc-cwd", "the same by /proc/PID/cwd", neighbourly, tryProc("cwd/")),
+	robbing("proc-environ", "read /proc/PID/environ", neighbourly, tryProc("environ")),
+	robbing("proc-maps", "read /proc/PID/maps", neighbourly, tryProc("maps")),
+	robbing("kcmp", "compare with its memory (kcmp)", neighbourly, tryKcmp),
+	[]*Attempt{
+		{Name: "ptrace-attach-neighbour", Does: "stop and trace a neighbour (PTRACE_ATTACH)", Control: Everybody, Expect: neighbourly, try: tryAttach},
+		nested(0, &Attempt{Name: "ptrace-nested", Does: "trace with the capabilities of a nested namespace", try: overAll(tryPtrace)}),
+		{Name: "madvise", Does: "reach into a process's memory by process_madvise",
+			Expect: inEach(refused(unix.EACCES, unix.EPERM, unix.EINVAL)), try: overAll(tryMadvise)},
+		{Name: "shared-memory", Does: "memory of adit's in /dev/shm", Expect: inEach(refused(unix.ENOENT)), try: tryShm},
+		{Name: "key-in-sight", Does: "a private key in command lines, environments or files that can be read",
+			Expect: inEach(refused(unix.ENOENT)), try: tryKeyInSight},
+		{Name: "terminal-type", Does: "type into a terminal (TIOCSTI)", Expect: inEach(refused(unix.EIO)), try: tryTIOCSTI},
+		{Name: "terminal-paste", Does: "paste into a console (TIOCLINUX)", Expect: inEach(refused(unix.EIO)), try: tryTIOCLINUX},
+	},
+)...)
+
+// neighbourly is what to expect of an attempt on another process of the user's.
+var neighbourly = inNamespace(refused(unix.EACCES, unix.EPERM)).both(open(unix.EACCES, unix.EPERM))
+
+// robbing returns an attempt on adit's own processes, and the same one on others:
+// what is expected of that is neighbours.
+func robbing(name, does string, neighbours Modes, try func(*World, int) Result) []*Attempt {
+	return []*Attempt{
+		{Name: name + "-adit", Does: does + ": adit's own processes",
+			try: func(w *World) Result { return overEach(w, aditsOwn(w), try) }},
+		{Name: name + "-neighbour", Does: does + ": the user's other processes", Control: Everybody, Expect: neighbours,
+			try: func(w *World) Result { return overEach(w, aditsNeighbours(w), try) }},
+	}
+}
+
+// overAll tries something with every process outside.
+func overAll(try func(*World, int) Result) func(*World) Result {
+	return func(w *World) Result { return overEach(w, outsiders(w), try) }
+}
 
 // steal takes descriptor n of the process pidfd.
 func steal(w *World, pidfd, n int) Result {
@@ -46,33 +70,29 @@ func steal(w *World, pidfd, n int) Result {
 	return got("pidfd_getfd")
 }
 
-func tryGetfd(w *World) Result {
-	return overEach(w, func(pid int) Result {
-		pidfd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			return no("pidfd_open", err)
+func tryGetfd(w *World, pid int) Result {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return no("pidfd_open", err)
+	}
+	defer unix.Close(pidfd)
+	if pid == w.Victim.PID {
+		return steal(w, pidfd, w.Victim.Socket)
+	}
+	r := Result{}
+	for n := range 64 {
+		if r = steal(w, pidfd, n); r.State == StateGot || r.Errno == unix.EPERM {
+			break
 		}
-		defer unix.Close(pidfd)
-		if pid == w.Victim.PID {
-			return steal(w, pidfd, w.Victim.Socket)
-		}
-		r := Result{}
-		for n := range 64 {
-			if r = steal(w, pidfd, n); r.State == StateGot || r.Errno == unix.EPERM {
-				break
-			}
-		}
-		return r
-	})
+	}
+	return r
 }
 
-func tryPtrace(w *World) Result {
-	return overEach(w, func(pid int) Result {
-		if err := unix.PtraceSeize(pid); err != nil {
-			return no("ptrace", err)
-		}
-		return got("ptrace " + strconv.Itoa(pid))
-	})
+func tryPtrace(w *World, pid int) Result {
+	if err := unix.PtraceSeize(pid); err != nil {
+		return no("ptrace", err)
+	}
+	return got("ptrace " + strconv.Itoa(pid))
 }
 
 // tryAttach stops the victim alone: it is let go when this process ends.
@@ -88,23 +108,21 @@ func tryAttach(w *World) Result {
 	return got("ptrace")
 }
 
-func tryMem(w *World) Result {
-	return overEach(w, func(pid int) Result {
-		path := fmt.Sprintf("/proc/%d/mem", pid)
-		fd, err := unix.Open(path, unix.O_RDONLY, 0)
-		if err != nil {
-			return no("open "+path, err)
+func tryMem(w *World, pid int) Result {
+	path := fmt.Sprintf("/proc/%d/mem", pid)
+	fd, err := unix.Open(path, unix.O_RDONLY, 0)
+	if err != nil {
+		return no("open "+path, err)
+	}
+	defer unix.Close(fd)
+	b := make([]byte, len(w.Victim.Secret))
+	if pid == w.Victim.PID {
+		unix.Pread(fd, b, int64(w.Victim.Address))
+		if string(b) != w.Victim.Secret {
+			return broken(fmt.Errorf("the secret is %q", b))
 		}
-		defer unix.Close(fd)
-		b := make([]byte, len(w.Victim.Secret))
-		if pid == w.Victim.PID {
-			unix.Pread(fd, b, int64(w.Victim.Address))
-			if string(b) != w.Victim.Secret {
-				return broken(fmt.Errorf("the secret is %q", b))
-			}
-		}
-		return got("open " + path)
-	})
+	}
+	return got("open " + path)
 }
 
 // vm moves bytes between b and address at of pid.
@@ -125,98 +143,90 @@ func vm(pid int, b []byte, at uintptr, write bool) error {
 // mapped that do not ask for another place.
 const somewhere = 0x400000
 
-func tryVMRead(w *World) Result {
-	return overEach(w, func(pid int) Result {
-		at := uintptr(somewhere)
-		if pid == w.Victim.PID {
-			at = w.Victim.Address
-		}
-		b := make([]byte, max(1, len(w.Victim.Secret)))
-		if err := vm(pid, b, at, false); err != nil {
-			return no("process_vm_readv", err)
-		}
-		return got("process_vm_readv " + strconv.Itoa(pid))
-	})
+func tryVMRead(w *World, pid int) Result {
+	at := uintptr(somewhere)
+	if pid == w.Victim.PID {
+		at = w.Victim.Address
+	}
+	b := make([]byte, max(1, len(w.Victim.Secret)))
+	if err := vm(pid, b, at, false); err != nil {
+		return no("process_vm_readv", err)
+	}
+	return got("process_vm_readv " + strconv.Itoa(pid))
 }
 
-// tryVMWrite writes to the victim what stands there.
-func tryVMWrite(w *World) Result {
-	if w.Victim.PID == 0 {
-		return missing("a victim")
+// tryVMWrite writes to the victim what stands there. To others it writes nothing:
+// where it may not, it hears that before it hears that there is no such address.
+func tryVMWrite(w *World, pid int) Result {
+	b, at := []byte{0}, uintptr(0)
+	if pid == w.Victim.PID {
+		b, at = []byte(w.Victim.Secret), w.Victim.Address
 	}
-	if err := vm(w.Victim.PID, []byte(w.Victim.Secret), w.Victim.Address, true); err != nil {
+	if err := vm(pid, b, at, true); err != nil && err != unix.EFAULT {
 		return no("process_vm_writev", err)
 	}
 	return got("process_vm_writev")
 }
 
 // tryProc opens a file of /proc/PID, or lists a folder.
-func tryProc(name string) func(*World) Result {
-	return func(w *World) Result {
-		return overEach(w, func(pid int) Result {
-			path := fmt.Sprintf("/proc/%d/%s", pid, name)
-			f, err := os.Open(path)
-			if err != nil {
-				return no("open "+path, err)
+func tryProc(name string) func(*World, int) Result {
+	return func(w *World, pid int) Result {
+		path := fmt.Sprintf("/proc/%d/%s", pid, name)
+		f, err := os.Open(path)
+		if err != nil {
+			return no("open "+path, err)
+		}
+		defer f.Close()
+		if st, err := f.Stat(); err == nil && st.IsDir() {
+			if _, err = f.Readdirnames(1); err != nil {
+				return no("getdents "+path, err)
 			}
-			defer f.Close()
-			if st, err := f.Stat(); err == nil && st.IsDir() {
-				if _, err = f.Readdirnames(1); err != nil {
-					return no("getdents "+path, err)
-				}
-			} else if _, err := f.Read(make([]byte, 1)); err != nil {
-				return no("read "+path, err)
-			}
-			return got("open " + path)
-		})
+		} else if _, err := f.Read(make([]byte, 1)); err != nil {
+			return no("read "+path, err)
+		}
+		return got("open " + path)
 	}
 }
 
 // tryProcFD looks what the descriptors are. Their numbers alone are public to the
 // same user.
-func tryProcFD(w *World) Result {
-	return overEach(w, func(pid int) Result {
-		r := Result{}
-		for n := range 16 {
-			path := fmt.Sprintf("/proc/%d/fd/%d", pid, n)
-			if _, err := os.Readlink(path); err == nil {
-				return got("readlink " + path)
-			} else if !errors.Is(err, os.ErrNotExist) || r.State == "" {
-				r = no("readlink "+path, err)
-			}
+func tryProcFD(w *World, pid int) Result {
+	r := Result{}
+	for n := range 16 {
+		path := fmt.Sprintf("/proc/%d/fd/%d", pid, n)
+		if _, err := os.Readlink(path); err == nil {
+			return got("readlink " + path)
+		} else if !errors.Is(err, os.ErrNotExist) || r.State == "" {
+			r = no("readlink "+path, err)
 		}
-		return r
-	})
+	}
+	return r
 }
 
-func tryKcmp(w *World) Result {
+func tryKcmp(w *World, pid int) Result {
 	const kcmpVM = 1
-	return overEach(w, func(pid int) Result {
-		_, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(os.Getpid()), uintptr(pid), kcmpVM, 0, 0, 0)
-		switch errno {
-		case 0:
-			return got("kcmp")
-		case unix.ENOSYS:
-			return missing("kcmp")
-		}
-		return no("kcmp", errno)
-	})
+	n, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(os.Getpid()), uintptr(pid), kcmpVM, 0, 0, 0)
+	switch {
+	case errno == 0 && int(n) >= 0: // 1 and 2: they are different, and this says in which order
+		return got("kcmp")
+	case errno == unix.ENOSYS:
+		return missing("kcmp")
+	}
+	return no("kcmp", errno)
 }
 
-func tryMadvise(w *World) Result {
-	return overEach(w, func(pid int) Result {
-		pidfd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			return no("pidfd_open", err)
-		}
-		defer unix.Close(pidfd)
-		iov := unix.RemoteIovec{Base: somewhere, Len: 4096}
-		_, _, errno := unix.Syscall6(unix.SYS_PROCESS_MADVISE, uintptr(pidfd), uintptr(unsafe.Pointer(&iov)), 1, unix.MADV_COLD, 0, 0)
-		if errno == 0 {
-			return got("process_madvise")
-		}
-		return noSuch("process_madvise", errno, unix.ENOSYS)
-	})
+func tryMadvise(w *World, pid int) Result {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return no("pidfd_open", err)
+	}
+	defer unix.Close(pidfd)
+	iov := unix.RemoteIovec{Base: somewhere, Len: 4096}
+	_, _, errno := unix.Syscall6(unix.SYS_PROCESS_MADVISE, uintptr(pidfd), uintptr(unsafe.Pointer(&iov)), 1, unix.MADV_COLD, 0, 0)
+	if errno == 0 {
+		return got("process_madvise")
+	}
+	return noSuch("process_madvise", errno, unix.ENOSYS)
 }
 
 func tryShm(*World) Result {
@@ -230,7 +240,7 @@ func tryShm(*World) Result {
 // tryKeyInSight looks for a key in what is public of adit's processes, and in
 // what this one was given.
 func tryKeyInSight(w *World) Result {
-	for _, pid := range outsiders(w) {
+	for _, pid := range aditsOwn(w) {
 		for _, name := range []string{"cmdline", "environ"} {
 			path := fmt.Sprintf("/proc/%d/%s", pid, name)
 			b, _ := os.ReadFile(path)

@@ -9,7 +9,7 @@ import (
 )
 
 // Packets that a program makes itself.
-var rawAttempts = category("raw", refused(unix.EPERM),
+var rawAttempts = category("raw", usual(refused(unix.EPERM), refused(unix.EPERM, unix.EAFNOSUPPORT), refused(unix.EPERM, unix.EACCES)),
 	&Attempt{Name: "raw4-icmp", Does: "a raw socket of IPv4", Control: Powerful, try: tryRawICMP},
 	&Attempt{Name: "raw4-header", Does: "a raw socket with a header of its own (IPPROTO_RAW)", Control: Powerful, try: tryRawHeader},
 	&Attempt{Name: "raw6-icmp", Does: "a raw socket of IPv6", Control: Powerful, try: tryRaw6},

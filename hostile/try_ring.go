@@ -14,6 +14,8 @@ import (
 const (
 	ringEntries  = 4
 	ringGet      = 1 // IORING_ENTER_GETEVENTS
+	opSendmsg    = 9
+	opConnect    = 16
 	opSend       = 26
 	opSocket     = 45
 	offsetSQRing = 0

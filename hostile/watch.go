@@ -45,7 +45,7 @@ func openCapture(saw func(etherType uint16, pkt []byte, where string)) (*capture
 // read ends when it was told to stop and nothing is queued any more.
 func (c *capture) read(saw func(uint16, []byte, string)) {
 	defer close(c.done)
-	b := make([]byte, 1<<17)
+	b, names := make([]byte, 1<<17), make(map[int]string)
 	for {
 		n, from, err := unix.Recvfrom(c.fd, b, 0)
 		switch {
@@ -57,9 +57,16 @@ func (c *capture) read(saw func(uint16, []byte, string)) {
 			c.err = os.NewSyscallError("recvfrom(AF_PACKET)", err)
 			return
 		}
-		if ll, ok := from.(*unix.SockaddrLinklayer); ok {
-			saw(swap16(ll.Protocol), b[:n], interfaceName(ll.Ifindex))
+		ll, ok := from.(*unix.SockaddrLinklayer)
+		if !ok {
+			continue
 		}
+		name, known := names[ll.Ifindex]
+		if !known { // the kernel is asked once: there may be many packets
+			name = interfaceName(ll.Ifindex)
+			names[ll.Ifindex] = name
+		}
+		saw(swap16(ll.Protocol), b[:n], name)
 	}
 }
 

@@ -15,6 +15,7 @@ type World struct {
 	Host4   netip.Addr `json:"host4"` // addresses of the host, with our listeners
 	Host6   netip.Addr `json:"host6"`
 	Port    uint16     `json:"port"`    // of the listeners, UDP and TCP
+	Wild    uint16     `json:"wild"`    // of two more, which listen at every address
 	Base    uint16     `json:"base"`    // attempt N uses port Base+N where nobody listens
 	Link    int        `json:"link"`    // number of the host's interface that has Host4
 	LinkMAC string     `json:"mac"`     // "" unknown
@@ -37,11 +38,14 @@ type World struct {
 	Victim    Victim         `json:"victim"`
 	Abstract  string         `json:"abstract"` // a listener of the host's, abstract unix socket
 	Path      string         `json:"path"`     // another, in the file system
+	Private   string         `json:"private"`  // one more, to which only its owner may connect
 	Inherited map[string]int `json:"inherited"`
 	Helper    string         `json:"helper"` // the C program; "" none
+	Static    string         `json:"static"` // the same, linked statically
 
 	// Of the process inside.
-	Above []int `json:"above"` // its ancestors outside, the nearest first
+	Above []int  `json:"above"` // its ancestors outside, the nearest first
+	Own   string `json:"own"`   // the tunnel's addresses, as ADIT_ADDRESS has them
 	id    int
 	Sent  int `json:"sent"` // canaries so far
 }
@@ -82,10 +86,11 @@ func (w *World) marked6(prefix [8]byte) netip.Addr {
 	return netip.AddrFrom16([16]byte(append(prefix[:], tail[:]...)))
 }
 
-// group4 returns the group of the attempt: 239/8 is for sites (RFC 2365).
+// group4 returns the group of the attempt: 239/8 is for sites (RFC 2365). Twelve
+// bits of the token, twelve of the number.
 func (w *World) group4() netip.Addr {
 	tail := w.tail()
-	return netip.AddrFrom4([4]byte{239, tail[0], tail[1], tail[7]})
+	return netip.AddrFrom4([4]byte{239, tail[0], tail[1]&0xf0 | tail[6], tail[7]})
 }
 
 // group6 returns the group of the attempt, of the scope of a site: ff15::/16,
@@ -115,6 +120,14 @@ func (w *World) targets(v6 bool) (list []netip.AddrPort) {
 		list = append(list, netip.AddrPortFrom(far, w.lonely()))
 	}
 	return list
+}
+
+// loopback is the listener on the host's loopback.
+func (w *World) loopback(v6 bool) netip.AddrPort {
+	if v6 {
+		return netip.AddrPortFrom(netip.IPv6Loopback(), w.Port)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), w.Port)
 }
 
 // beyond is a neighbour of the host's or, where there is no laboratory, the host.

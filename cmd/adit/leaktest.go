@@ -39,7 +39,7 @@ func (a *adit) leaktest(c *cli.Context) error {
 		return err
 	}
 	t := &hostile.Trial{
-		Mode: "namespace", Run: append([]string{"run"}, typedOptions(c)...), HostDNS: c.String("dns") == "host",
+		Mode: hostile.Namespace, Run: append([]string{"run"}, typedOptions(c)...), HostDNS: c.String("dns") == "host",
 		Started: func(what string) {
 			a.ui.notice(launcher.Notice{Kind: launcher.Waiting, Text: fmt.Sprintf(waitLeaktest, what)})
 		},
@@ -104,7 +104,7 @@ func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 func retyped(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
-		typed, _, inside := strings.Cut(line, " -- /proc/self/exe "+hostile.InsideWord)
+		typed, inside := beforeCommand(line)
 		switch {
 		case inside && strings.HasSuffix(typed, " -vv"): // leaktest has no such option
 			line = typed + " -- " + example + "\n"
@@ -114,6 +114,20 @@ func retyped(text string) string {
 		b.WriteString(strings.Replace(line, "adit run --help", "adit leaktest --help", 1))
 	}
 	return b.String()
+}
+
+// beforeCommand returns what stands in a line before the command that leaktest has
+// run, which begins with this program itself or with a shell that becomes it.
+func beforeCommand(line string) (typed string, is bool) {
+	i := strings.Index(line, " "+hostile.InsideWord)
+	if i < 0 {
+		return line, false
+	}
+	i = strings.LastIndex(line[:i], " -- ")
+	if i < 0 {
+		return line, false
+	}
+	return line[:i], true
 }
 
 // untested is the failure of a test that could not be made.

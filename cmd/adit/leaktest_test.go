@@ -105,6 +105,7 @@ func TestLeaktestHintsCanBeTyped(t *testing.T) {
 		"adit: error: no handshake\nadit: hint: see each attempt: adit run -c a.conf -vv -- /proc/self/exe leaktest-inside '{\"x\":1}'\n": "adit: error: no handshake\nadit: hint: see each attempt: adit run -c a.conf -vv -- curl https://example.com\n",
 		"adit: hint: adit run -c ./a.conf -- /proc/self/exe leaktest-inside '{}'\n":                                                       "adit: hint: adit leaktest -c ./a.conf\n",
 		"adit: hint: or: ADIT_CONFIG=./a.conf adit run -- /proc/self/exe leaktest-inside '{}' daemon\n":                                   "adit: hint: or: ADIT_CONFIG=./a.conf adit leaktest\n",
+		"adit: hint: adit run --mode=preload -c ./a.conf -- /bin/sh -c 'exec \"$0\" \"$@\"' /usr/bin/adit leaktest-inside '{}'\n":         "adit: hint: adit leaktest --mode=preload -c ./a.conf\n",
 		"adit: hint: adit run --help\n":             "adit: hint: adit leaktest --help\n",
 		"adit: hint: adit setup apparmor --print\n": "adit: hint: adit setup apparmor --print\n",
 	} {

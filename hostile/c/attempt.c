@@ -1,5 +1,6 @@
 /*
- * The attempts that need a C library, or a program without Go's runtime.
+ * The attempts that need a C library, or a program without Go's runtime; those
+ * against a library that is preloaded are in around.c.
  *
  *	attempt WHAT CANARY NAME [ADDRESS PORT]...
  *
@@ -23,12 +24,15 @@
 #include <time.h>
 #include <unistd.h>
 
-static char *canary, *name;
-static struct sockaddr_in to[4];
-static int targets;
+#include "attempt.h"
+
+char *canary;
+struct sockaddr_in to[4];
+int targets;
+static char *name;
 
 /* no prints the errno of a call that failed and ends the program. */
-static void no(void)
+void no(void)
 {
 	printf("%d\n", errno);
 	exit(0);
@@ -198,7 +202,7 @@ int main(int argc, char **argv)
 		cloned();
 	else if (!strcmp(argv[1], "vfork"))
 		vforked(argv);
-	else
+	else if (!around(argv[1], argv))
 		return 2;
 	return 0;
 }
