@@ -20,6 +20,7 @@ import (
 //	.5  visitors from the tunnel
 //	.6  what the program's IPv6 sockets connect from, so that the other end of
 //	    a connection knows ::1 from 127.0.0.1
+//	.9  nobody
 //
 // All of it is IPv4: a host may have no ::1.
 type loopback struct {
@@ -27,8 +28,10 @@ type loopback struct {
 	listen int     // descriptor of the listener, non-blocking
 	relay  netip.AddrPort
 	hole   *hole
+	nobody netip.AddrPort // where nobody listens
+	bound  int            // the socket that sees to it
 
-	mu    sync.Mutex // guards arrived, and accept4 on listen
+	mu    sync.Mutex // guards early, and accept4 on listen
 	early map[netip.AddrPort]early
 }
 
@@ -61,6 +64,10 @@ func openLoopback() (*loopback, error) {
 		unix.Close(l.listen)
 		return nil, err
 	}
+	if err = l.openNobody(); err != nil {
+		l.Close()
+		return nil, err
+	}
 	return l, nil
 }
 
@@ -71,9 +78,18 @@ func (l *loopback) at(last byte) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-// nobody is where nobody listens: none of ours has that address, and ordinary
-// users may not bind to that port.
-func (l *loopback) nobody() netip.AddrPort { return netip.AddrPortFrom(l.at(9), 1) }
+// openNobody takes an address at which nobody listens, ever: a socket that is bound,
+// with no thought of sharing, keeps others from the port, wildcards among them.
+func (l *loopback) openNobody() (err error) {
+	l.bound, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Bind(l.bound, toUnix(unix.AF_INET, netip.AddrPortFrom(l.at(9), 0)))
+	}
+	if err == nil {
+		l.nobody, err = nativeLocal(l.bound)
+	}
+	return os.NewSyscallError("bind on lo", err)
+}
 
 // holds reports whether addr is of the network.
 func (l *loopback) holds(addr netip.Addr) bool {
@@ -153,6 +169,23 @@ func (l *loopback) claim(remote netip.AddrPort) (int, error) {
 	}
 }
 
+// drain makes room for a connection that is about to be made.
+func (l *loopback) drain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		fd, sa, err := unix.Accept4(l.listen, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+		if err == unix.EINTR || err == unix.ECONNABORTED {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		l.early[fromUnix(sa)] = early{fd, time.Now()}
+		l.dropStrangers()
+	}
+}
+
 // dropStrangers closes connections that nobody has claimed: other users of the
 // machine can connect as well. l.mu must be held.
 func (l *loopback) dropStrangers() {
@@ -171,6 +204,7 @@ func (l *loopback) Close() error {
 		unix.Close(e.fd)
 	}
 	l.hole.Close()
+	unix.Close(l.bound)
 	return unix.Close(l.listen)
 }
 

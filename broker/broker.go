@@ -45,8 +45,9 @@ type Broker struct {
 	ctx  context.Context // ends with the Broker
 	stop context.CancelFunc
 
-	streams streams
-	udp     datagramState
+	streams   streams
+	resolvers resolvers
+	udp       datagramState
 
 	mu        sync.Mutex // guards what follows
 	datagrams map[uint64]*Datagram
@@ -64,6 +65,8 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.streams.init()
+	b.resolvers.dirs = cfg.Resolvers
+	b.resolvers.see()
 	return b, nil
 }
 
@@ -72,6 +75,7 @@ func (b *Broker) Close() error {
 	b.stop()
 	b.closeDatagrams()
 	b.streams.wait()
+	b.streams.closeGuards()
 	return b.lo.Close()
 }
 

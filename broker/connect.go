@@ -62,7 +62,7 @@ func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte) sys
 		return b.connectAgain(family, fd)
 	}
 	b.streams.forget(ino)
-	if b.isOwn(far.Addr()) && !b.isStub(far) {
+	if b.isOwn(far.Addr()) && (!b.isStub(far) || b.cfg.Answer == nil) {
 		return b.connectOwn(ino, family, fd, far)
 	}
 	local, errno := b.route(far)
@@ -98,7 +98,7 @@ func (b *Broker) connectAgain(family, fd int) syscall.Errno {
 func (b *Broker) connectOwn(ino uint64, family, fd int, far netip.AddrPort) syscall.Errno {
 	to, known := b.streams.listener(far)
 	if !known {
-		to = b.lo.nobody()
+		to = b.lo.nobody
 	}
 	if errno := b.leaveFrom(family, fd, far); errno != 0 {
 		return errno
@@ -107,8 +107,12 @@ func (b *Broker) connectOwn(ino uint64, family, fd int, far netip.AddrPort) sysc
 	if !usual {
 		defer b.streams.nameAfter(ino, family, fd, far)
 	}
-	defer b.settled(ino)
-	return errnoOf(unix.Connect(fd, toUnix(family, to)))
+	errno := errnoOf(unix.Connect(fd, toUnix(family, to)))
+	// On lo it is decided by now, also for a socket that does not block.
+	if state, err := tcpState(fd); err == nil && state != tcpClose {
+		b.settled(ino)
+	}
+	return errno
 }
 
 // leaveFrom binds a socket that connects to ::1 to the address that says so.
@@ -137,7 +141,7 @@ func (s *streams) nameAfter(ino uint64, family, fd int, far netip.AddrPort) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	remember(s.names, ino, names{family, netip.AddrPortFrom(far.Addr(), local.Port()), far})
+	remember(s.called, ino, names{family, netip.AddrPortFrom(far.Addr(), local.Port()), far})
 }
 
 // route returns the address from which far is reached, or why it is not. Nothing
@@ -220,6 +224,7 @@ func (d *dial) wait(ctx context.Context, fd int) syscall.Errno {
 // make makes the connection and joins it to the program's socket.
 func (b *Broker) make(ctx context.Context, d *dial) {
 	defer unix.Close(d.fd)
+	defer d.cancel()
 	far, err := b.dialFar(ctx, d.far)
 	var near net.Conn
 	if err == nil {
@@ -240,7 +245,10 @@ func (b *Broker) make(ctx context.Context, d *dial) {
 	}
 	close(d.done)
 	if d.errno == ok {
-		b.streams.running.Go(func() { b.relay(near, far) })
+		b.streams.running.Go(func() {
+			b.relay(near, far)
+			b.streams.forget(d.ino, d.far)
+		})
 	}
 }
 
@@ -252,7 +260,7 @@ func (s *streams) settle(d *dial) {
 	if d.errno != ok {
 		return
 	}
-	remember(s.names, d.ino, names{d.family, d.local, d.far})
+	s.names[d.ino] = names{d.family, d.local, d.far}
 }
 
 // nameDial notes what the program's end is called, before the program can hear that
@@ -282,7 +290,10 @@ func (b *Broker) join(d *dial) (net.Conn, error) {
 		if local, err = nativeLocal(d.fd); err == nil {
 			fd, err = b.lo.hole.pull(local)
 		}
-	} else if err = unix.Connect(d.fd, toUnix(d.family, b.lo.relay)); err == nil {
+	} else if b.lo.drain(); err == nil {
+		err = unix.Connect(d.fd, toUnix(d.family, b.lo.relay))
+	}
+	if err == nil && !d.hole {
 		var local netip.AddrPort
 		if local, err = nativeLocal(d.fd); err == nil {
 			fd, err = b.lo.claim(local)
@@ -296,7 +307,7 @@ func (b *Broker) join(d *dial) (net.Conn, error) {
 
 // fail ends the pending connect of the program's socket. Who waits for it hears
 // of an error, and asks which. A refusal is made the kernel's own, for who does not
-// ask: where the relay is, nobody listens at port 1.
+// ask.
 func (b *Broker) fail(d *dial) {
 	s := &b.streams
 	s.mu.Lock()
@@ -306,7 +317,7 @@ func (b *Broker) fail(d *dial) {
 	rawConnect(d.fd, unspecified)
 	if d.errno == unix.ECONNREFUSED {
 		unix.GetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-		unix.Connect(d.fd, toUnix(d.family, b.lo.nobody()))
+		unix.Connect(d.fd, toUnix(d.family, b.lo.nobody))
 	}
 }
 
@@ -333,11 +344,17 @@ func (s *streams) dialOf(ino uint64) (d *dial, ends bool) {
 	return d, d != nil && d.ends
 }
 
-// forget forgets what a socket was, which is a new one or as good as new.
-func (s *streams) forget(ino uint64) {
+// forget forgets what a socket was called, when it is a new one or as good as new or,
+// if its far end is given, that connection is over.
+func (s *streams) forget(ino uint64, far ...netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.names, ino)
+	if len(far) == 0 || s.names[ino].remote == far[0] {
+		delete(s.names, ino)
+	}
+	if len(far) == 0 {
+		delete(s.called, ino)
+	}
 }
 
 // errnoOf returns what a system call would have said in the place of err.

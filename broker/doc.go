@@ -23,8 +23,10 @@
 //	               are called;
 //	               connect.go: on behalf; hole.go: a connect that stays pending;
 //	               relay.go: bytes to and from the tunnel; wait.go: waiting for a socket
+//	guard.go       ports that stay the program's
 //	expose.go      listeners that are reached from the tunnel
-//	unix.go        connect(2) to sockets of the file system, resolvers left out;
+//	unix.go        connect(2) to sockets of the file system; openas.go: what a path
+//	               leads the program to; resolvers.go: what it is not let to;
 //	               credentials.go: as the user of the thread that calls
 //	datagram*.go   UDP sockets
 //	switch.go      datagrams between programs of the same run; stub.go: nameservers

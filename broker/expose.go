@@ -45,6 +45,9 @@ func (b *Broker) exposePort(key bindKey, network string) {
 	if err != nil {
 		// As a tunnel without an address of that family says.
 		b.log.Info("a port is not exposed", "network", network, "port", key.port, "err", err)
+		s.mu.Lock()
+		delete(s.exposed, key)
+		s.mu.Unlock()
 		return
 	}
 	s.running.Go(func() { b.receive(l) })
@@ -66,27 +69,34 @@ func (b *Broker) receive(l net.Listener) {
 			reset(far)
 			continue
 		}
-		near, err := b.visit(to, v)
-		if err != nil {
-			reset(far)
-			continue
-		}
-		b.streams.running.Go(func() { b.relay(near, far) })
+		b.streams.running.Go(func() { b.welcome(far, to, v) })
 	}
+}
+
+// welcome carries one visitor to the program's listener.
+func (b *Broker) welcome(far net.Conn, to netip.AddrPort, v visitor) {
+	near, from, err := b.visit(to, v)
+	if err != nil {
+		reset(far)
+		return
+	}
+	b.relay(near, far)
+	b.streams.mu.Lock()
+	defer b.streams.mu.Unlock()
+	delete(b.streams.visitors, from)
 }
 
 // visit connects to the program's listener, which knows the other end by its
 // address in the tunnel.
-func (b *Broker) visit(to netip.AddrPort, v visitor) (net.Conn, error) {
+func (b *Broker) visit(to netip.AddrPort, v visitor) (near net.Conn, from netip.AddrPort, err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return nil, from, err
 	}
 	if err = unix.Bind(fd, toUnix(unix.AF_INET, netip.AddrPortFrom(b.lo.at(5), 0))); err == nil {
-		var from netip.AddrPort
 		if from, err = nativeLocal(fd); err == nil {
 			b.streams.mu.Lock()
-			remember(b.streams.visitors, from, v)
+			b.streams.visitors[from] = v
 			b.streams.mu.Unlock()
 			err = unix.Connect(fd, toUnix(unix.AF_INET, to))
 		}
@@ -96,9 +106,13 @@ func (b *Broker) visit(to netip.AddrPort, v visitor) (net.Conn, error) {
 	}
 	if err != nil {
 		unix.Close(fd)
-		return nil, err
+		b.streams.mu.Lock()
+		delete(b.streams.visitors, from)
+		b.streams.mu.Unlock()
+		return nil, from, err
 	}
-	return streamConn(fd)
+	near, err = streamConn(fd)
+	return near, from, err
 }
 
 // visitorFrom returns who comes from a native address, if that is a visitor.

@@ -36,6 +36,16 @@ func (b *Broker) LocalName(ino uint64, fd int) ([]byte, syscall.Errno) {
 // home4 is loopback's usual address.
 var home4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
+// Knows reports whether it is known without a look what the socket with the inode is
+// called, or that it is none of ours.
+func (b *Broker) Knows(ino uint64) bool {
+	b.streams.mu.Lock()
+	defer b.streams.mu.Unlock()
+	_, named := b.streams.names[ino]
+	_, called := b.streams.called[ino]
+	return named || called || b.streams.others[ino] || b.streams.dials[ino] != nil
+}
+
 // namesOf returns what a socket is called in the tunnel.
 func (s *streams) namesOf(ino uint64) (n names, known bool) {
 	s.mu.Lock()
@@ -43,14 +53,16 @@ func (s *streams) namesOf(ino uint64) (n names, known bool) {
 	if d := s.dials[ino]; d != nil {
 		return names{d.family, d.local, d.far}, true
 	}
-	n, known = s.names[ino]
+	if n, known = s.names[ino]; !known {
+		n, known = s.called[ino]
+	}
 	return n, known
 }
 
 // nativeNames returns what the kernel calls a socket.
 func (b *Broker) nativeNames(ino uint64, fd int) (n names, errno syscall.Errno) {
 	if fd < 0 {
-		return procNames(ino)
+		return b.streams.foundNames(ino)
 	}
 	var is bool
 	if n.family, is = streamFamily(fd); !is {
@@ -64,6 +76,23 @@ func (b *Broker) nativeNames(ino uint64, fd int) (n names, errno syscall.Errno) 
 		n.remote = peer
 	}
 	return n, ok
+}
+
+// foundNames looks for a socket that cannot be had in the tables of the kernel's. One
+// that is not there is remembered: it may be asked for again and again.
+func (s *streams) foundNames(ino uint64) (n names, errno syscall.Errno) {
+	s.mu.Lock()
+	other := s.others[ino]
+	s.mu.Unlock()
+	if other {
+		return n, unix.EACCES
+	}
+	if n, errno = procNames(ino); errno != 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		remember(s.others, ino, true)
+	}
+	return n, errno
 }
 
 // boundName is the name of a socket that is bound and not connected: a wildcard

@@ -12,13 +12,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// procTables are the tables of TCP sockets, proc(5).
+var procTables = []struct {
+	file   string
+	family int
+}{{"/proc/self/net/tcp", unix.AF_INET}, {"/proc/self/net/tcp6", unix.AF_INET6}}
+
+// listens reports whether a socket listens at an address of the kernel's.
+func listens(native netip.AddrPort) bool {
+	const listen = "0A" // TCP_LISTEN
+	for _, table := range procTables {
+		text, err := os.ReadFile(table.file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) < 4 || f[3] != listen {
+				continue
+			}
+			if at, is := parseHexAddr(f[1]); is && at == native {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // procNames returns what the kernel calls the TCP socket with the inode, from the
 // tables of proc(5): for a socket that cannot be had. EACCES: there is none.
 func procNames(ino uint64) (n names, errno syscall.Errno) {
-	for _, table := range []struct {
-		file   string
-		family int
-	}{{"/proc/self/net/tcp", unix.AF_INET}, {"/proc/self/net/tcp6", unix.AF_INET6}} {
+	for _, table := range procTables {
 		text, err := os.ReadFile(table.file)
 		if err != nil {
 			continue

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,9 +29,42 @@ func (b *Broker) relay(near, far net.Conn) {
 	stop := context.AfterFunc(b.ctx, func() { reset(near); reset(far) })
 	defer stop()
 	var both sync.WaitGroup
-	both.Go(func() { carry(far, near) })
+	var orphan *time.Timer
+	both.Go(func() {
+		carry(far, near)
+		// The program may have closed its socket altogether, and the far end go on for
+		// ever. A kernel would give up as well (net.ipv4.tcp_fin_timeout).
+		orphan = time.AfterFunc(orphanLife, func() {
+			if isOver(near) {
+				reset(far)
+			}
+		})
+	})
 	carry(near, far)
 	both.Wait()
+	orphan.Stop()
+}
+
+// orphanLife is how long the far end of a connection may go on when the program has
+// ended its own: longer than the kernel keeps such a socket, 60 seconds.
+const orphanLife = 90 * time.Second
+
+// isOver reports whether the kernel has given up a connection.
+func isOver(c net.Conn) bool {
+	s, is := c.(syscall.Conn)
+	if !is {
+		return false
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return true
+	}
+	over := false
+	raw.Control(func(fd uintptr) {
+		state, err := tcpState(int(fd))
+		over = err != nil || state == tcpClose
+	})
+	return over
 }
 
 // carry carries one way.

@@ -18,10 +18,13 @@ type streams struct {
 	mu     sync.Mutex // guards what follows
 	dials  map[uint64]*dial
 	names  map[uint64]names // of connected sockets whose names are not the kernel's
+	called map[uint64]names // of bound ones, and of those connected to one of the program's
 	failed map[uint64]syscall.Errno
 	binds  map[bindKey]bound
 	native map[netip.AddrPort]bindKey // of binds, by where the kernel has it
 
+	others   map[uint64]bool            // sockets that are known to be none of TCP
+	guards   map[netip.AddrPort]int     // descriptors, by where they are bound
 	exposed  map[bindKey]bool           // ports that are reached from the tunnel, if somebody listens
 	visitors map[netip.AddrPort]visitor // by where they come from on lo
 }
@@ -54,6 +57,9 @@ func (s *streams) init() {
 	s.failed = make(map[uint64]syscall.Errno)
 	s.binds = make(map[bindKey]bound)
 	s.native = make(map[netip.AddrPort]bindKey)
+	s.others = make(map[uint64]bool)
+	s.called = make(map[uint64]names)
+	s.guards = make(map[netip.AddrPort]int)
 	s.exposed = make(map[bindKey]bool)
 	s.visitors = make(map[netip.AddrPort]visitor)
 }
@@ -134,6 +140,9 @@ func (b *Broker) Bind(ino uint64, fd int, sa []byte) syscall.Errno {
 	if !want.Addr().IsUnspecified() && !b.isOwn(want.Addr()) {
 		return unix.EADDRNOTAVAIL
 	}
+	if b.isStub(want) && b.cfg.Answer != nil {
+		return unix.EADDRINUSE // as on a host whose resolver is there
+	}
 	if errno := b.streams.bind(b.lo, family, fd, want); errno != 0 {
 		return errno
 	}
@@ -141,7 +150,7 @@ func (b *Broker) Bind(ino uint64, fd int, sa []byte) syscall.Errno {
 	if native, err := nativeLocal(fd); err == nil {
 		name := b.boundName(native)
 		b.streams.mu.Lock()
-		remember(b.streams.names, ino, names{family: family, local: name})
+		remember(b.streams.called, ino, names{family: family, local: name})
 		b.streams.mu.Unlock()
 	}
 	return ok
@@ -165,7 +174,10 @@ func (s *streams) bind(lo *loopback, family, fd int, want netip.AddrPort) syscal
 	var err error
 	switch {
 	case known && want.Port() != 0:
-		err = unix.Bind(fd, toUnix(family, old.native))
+		if _, guarded := s.guards[old.native]; guarded && !shares(fd) && listens(old.native) {
+			return unix.EADDRINUSE // of those that share a port the kernel asks no more
+		}
+		beside(fd, func() { err = unix.Bind(fd, toUnix(family, old.native)) })
 	case want.Port() >= 1024:
 		err = unix.Bind(fd, toUnix(family, netip.AddrPortFrom(at, want.Port())))
 		if err == unix.EADDRINUSE {
@@ -184,9 +196,23 @@ func (s *streams) bind(lo *loopback, family, fd int, want netip.AddrPort) syscal
 	if port == 0 {
 		port = entry.native.Port()
 	}
-	remember(s.binds, bindKey{v6, port}, entry)
-	remember(s.native, entry.native, bindKey{v6, port})
+	if len(s.binds) >= remembered {
+		s.forgetOneBind()
+	}
+	s.binds[bindKey{v6, port}] = entry
+	s.native[entry.native] = bindKey{v6, port}
 	return ok
+}
+
+// forgetOneBind forgets an address at which nobody has listened. s.mu must be held.
+func (s *streams) forgetOneBind() {
+	for key, e := range s.binds {
+		if _, guarded := s.guards[e.native]; !guarded {
+			delete(s.binds, key)
+			delete(s.native, e.native)
+			return
+		}
+	}
 }
 
 // conflicts reports whether the other family has the port already, which the kernel
@@ -207,7 +233,7 @@ func (s *streams) conflicts(key bindKey, e bound) bool {
 		return false
 	}
 	defer unix.Close(fd)
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	share(fd) // with the guard
 	if unix.Bind(fd, toUnix(unix.AF_INET, other.native)) != nil {
 		return true
 	}
@@ -245,7 +271,12 @@ func (b *Broker) Listen(ino uint64, fd int, backlog int) syscall.Errno {
 			return unix.EADDRINUSE
 		}
 	}
-	if err := unix.Listen(fd, backlog); err != nil {
+	if errno := b.streams.guard(fd, e.native); errno != 0 {
+		return errno
+	}
+	var err error
+	beside(fd, func() { err = unix.Listen(fd, backlog) }) // which looks at the port once more
+	if err != nil {
 		return errnoOf(err)
 	}
 	b.expose(key, e)

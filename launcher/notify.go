@@ -159,6 +159,7 @@ func (n *notifier) take(req *notifRequest) {
 	if o.errno == unix.EPERM && broker.IsOthers(c.tid) {
 		// Only its own user may look at it, as at what root has started as another.
 		n.more()
+		c.ctx = nil
 		broker.AsThread(c.tid, func() { o = n.do(c, do) })
 	}
 	n.answer(c, o)
@@ -170,8 +171,8 @@ func (n *notifier) do(c *call, do handler) outcome {
 	if !o.waits {
 		return o
 	}
+	ctx, p := n.wait(c) // before others can receive what ends it
 	n.more()
-	ctx, p := n.wait(c)
 	defer n.done(c, p)
 	c.ctx = ctx
 	return do(n, c)

@@ -28,9 +28,11 @@ type lender struct {
 	keeps bool // no pidfd_getfd
 	whole bool // pidfd_open knows PIDFD_THREAD
 
-	mu    sync.Mutex // guards what follows
-	kept  map[uint64]keptSocket
-	sweep int // how many kept sockets are reason to look which are in use
+	mu        sync.Mutex // guards what follows
+	kept      map[uint64]keptSocket
+	listening map[uint64]bool // inodes of those that were let go when they began to listen
+	sweep     int             // how many kept sockets are reason to look which are in use
+	soon      *time.Timer     // a look after the last one was handed out
 }
 
 type keptSocket struct {
@@ -42,7 +44,9 @@ type keptSocket struct {
 const pidfdThread = unix.O_EXCL
 
 func newLender() *lender {
-	l := &lender{kept: make(map[uint64]keptSocket), sweep: 64}
+	l := &lender{kept: make(map[uint64]keptSocket), listening: make(map[uint64]bool), sweep: 64}
+	l.soon = time.AfterFunc(time.Hour, func() { l.look(inFlight) })
+	l.soon.Stop()
 	_, err := unix.PidfdGetfd(-1, 0, 0)
 	l.keeps = err != unix.EBADF
 	fd, err := unix.PidfdOpen(unix.Gettid(), pidfdThread)
@@ -194,8 +198,10 @@ func (l *lender) keep(fd int) {
 		unix.Close(old.fd)
 	}
 	l.kept[st.Ino] = keptSocket{own, time.Now()}
+	delete(l.listening, st.Ino)
+	l.soon.Reset(2 * inFlight)
 	if len(l.kept) >= l.sweep {
-		l.sweepUnused()
+		l.sweepUnused(inFlight)
 		l.sweep = max(64, 2*len(l.kept))
 	}
 }
@@ -214,8 +220,32 @@ func (l *lender) letGo(ino uint64) {
 // out, or on the way through a unix socket.
 const inFlight = 2 * time.Second
 
-// sweepUnused lets go of what no process has any more. l.mu must be held.
-func (l *lender) sweepUnused() {
+// look lets go of what no process has any more and was handed out longer than age ago.
+func (l *lender) look(age time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sweepUnused(age)
+}
+
+// listens notes that a socket listens, and lets go of it: its end matters now.
+func (l *lender) listens(ino uint64) {
+	l.letGo(ino)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.keeps {
+		l.listening[ino] = true
+	}
+}
+
+// isListening reports whether it does, or did.
+func (l *lender) isListening(ino uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.listening[ino]
+}
+
+// sweepUnused is look with l.mu held.
+func (l *lender) sweepUnused(age time.Duration) {
 	used := make(map[uint64]bool)
 	processes, err := os.ReadDir("/proc")
 	if err != nil {
@@ -240,7 +270,7 @@ func (l *lender) sweepUnused() {
 		}
 	}
 	for ino, k := range l.kept {
-		if !used[ino] && time.Since(k.since) > inFlight {
+		if !used[ino] && time.Since(k.since) > age {
 			unix.Close(k.fd)
 			delete(l.kept, ino)
 		}
@@ -249,6 +279,7 @@ func (l *lender) sweepUnused() {
 
 // Close lets go of everything.
 func (l *lender) Close() error {
+	l.soon.Stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for ino, k := range l.kept {

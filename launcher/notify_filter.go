@@ -17,6 +17,7 @@ type socketCalls struct {
 	sendto, sendmsg, sendmmsg   uint32
 	recvfrom, recvmsg, recvmmsg uint32
 	setsockopt, getsockopt      uint32
+	ioctl, foreignIoctl         uint32
 	x32                         bool     // the numbers from x32Bit on are another ABI's
 	foreign                     uint32   // the AUDIT_ARCH of 32-bit programs, 0 if there is none
 	foreignCalls                []uint32 // their calls that are refused
@@ -26,7 +27,7 @@ type socketCalls struct {
 var genericCalls = socketCalls{
 	socket: 198, socketpair: 199, bind: 200, listen: 201, accept: 202, connect: 203, getsockname: 204, getpeername: 205,
 	sendto: 206, recvfrom: 207, setsockopt: 208, getsockopt: 209, sendmsg: 211, recvmsg: 212, accept4: 242,
-	recvmmsg: 243, sendmmsg: 269,
+	recvmmsg: 243, sendmmsg: 269, ioctl: 29, foreignIoctl: 54,
 }
 
 // callsFor returns the numbers for a machine; ok is false for one that is not known.
@@ -37,6 +38,7 @@ func callsFor(goarch string) (c socketCalls, known bool) {
 			arch:   unix.AUDIT_ARCH_X86_64,
 			socket: 41, connect: 42, accept: 43, sendto: 44, recvfrom: 45, sendmsg: 46, recvmsg: 47, bind: 49, listen: 50,
 			getsockname: 51, getpeername: 52, socketpair: 53, setsockopt: 54, getsockopt: 55, accept4: 288,
+			ioctl: 16, foreignIoctl: 54,
 			recvmmsg: 299, sendmmsg: 307, x32: true,
 			foreign: unix.AUDIT_ARCH_I386,
 			// socketcall, recvmmsg, sendmmsg, and the calls that it was made of later
@@ -57,7 +59,8 @@ func callsFor(goarch string) (c socketCalls, known bool) {
 
 const (
 	notify          = unix.SECCOMP_RET_USER_NOTIF
-	pidfdGetfd      = 438 // the same number everywhere, as those of io_uring
+	tunSetIff       = 0x400454ca // linux/if_tun.h: to attach a network device of the host's
+	pidfdGetfd      = 438        // the same number everywhere, as those of io_uring
 	ioUringEnter    = 426
 	ioUringRegister = 427
 )
@@ -90,6 +93,9 @@ func (c *socketCalls) foreignRules() []unix.SockFilter {
 	for _, nr := range []uint32{ioUringSetup, ioUringEnter, ioUringRegister} {
 		r = append(r, jump(unix.BPF_JEQ, nr, 0, 1), refuse(unix.ENOSYS))
 	}
+	tun := byArg(1, map[uint32]uint32{tunSetIff: no(unix.EPERM)}, unix.SECCOMP_RET_ALLOW)
+	r = append(r, jump(unix.BPF_JEQ, c.foreignIoctl, 0, uint8(len(tun))))
+	r = append(r, tun...)
 	return append(r, jump(unix.BPF_JEQ, pidfdGetfd, 0, 1), refuse(unix.EPERM), ret(unix.SECCOMP_RET_ALLOW))
 }
 
@@ -119,6 +125,7 @@ func (c *socketCalls) ownRules(everySocket bool) []unix.SockFilter {
 		{c.sendmsg, always(notify)}, {c.recvmsg, always(notify)},
 		{c.sendmmsg, always(notify)}, {c.recvmmsg, always(notify)},
 		{c.setsockopt, setRules()}, {c.getsockopt, getRules()},
+		{c.ioctl, byArg(1, map[uint32]uint32{tunSetIff: no(unix.EPERM)}, unix.SECCOMP_RET_ALLOW)},
 		{ioUringSetup, always(no(unix.ENOSYS))}, {ioUringEnter, always(no(unix.ENOSYS))}, {ioUringRegister, always(no(unix.ENOSYS))},
 		{pidfdGetfd, always(no(unix.EPERM))},
 	} {

@@ -3,6 +3,7 @@ package launcher
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,17 +26,13 @@ func (n *notifier) elsewhere(c *call, s *subject, sa []byte, payload func() ([]b
 		return goOn
 	case !s.stream:
 		return failure(unix.EOPNOTSUPP)
-	case c.ctx == nil && !isNonblocking(s.fd):
+	case c.ctx == nil:
 		return outcome{waits: true}
-	}
-	ctx := c.ctx
-	if ctx == nil {
-		ctx = context.Background()
 	}
 	// RFC 7413: connect, and the first bytes with it.
 	b, errno := payload()
 	if errno == 0 {
-		errno = n.broker.Connect(ctx, s.inode, s.fd, sa)
+		errno = n.broker.Connect(c.ctx, s.inode, s.fd, sa)
 	}
 	if errno != 0 {
 		return failure(errno)
@@ -308,19 +305,26 @@ func (n *notifier) recvmmsg(c *call) outcome {
 		return failure(errno)
 	}
 	count := min(int(uint32(c.arg[2])), maxIov)
+	var taken []outcome
+	some := func() outcome {
+		return outcome{value: int64(len(taken)), lost: func() {
+			for _, o := range slices.Backward(taken) {
+				if o.lost != nil {
+					o.lost()
+				}
+			}
+		}}
+	}
 	for i := range count {
 		at := c.arg[1] + uint64(i*mmsghdrLen)
 		o := n.receiveMessage(c, s, at, flags&^unix.MSG_WAITFORONE, by)
-		if o.waits && i > 0 && flags&unix.MSG_WAITFORONE == 0 {
-			// The rest is waited for as well, but what has come is not lost.
-			return outcome{value: int64(i)}
+		switch {
+		case i == 0 && (o.waits || o.errno != 0):
+			return o
+		case o.waits || o.errno != 0:
+			return some() // the rest comes by another call
 		}
-		if o.waits || o.errno != 0 {
-			if i == 0 {
-				return o
-			}
-			return outcome{value: int64(i)}
-		}
+		taken = append(taken, o)
 		var size [4]byte
 		binary.NativeEndian.PutUint32(size[:], uint32(o.value))
 		if errno := c.write(at+msghdrLen, size[:]); errno != 0 {
@@ -330,7 +334,7 @@ func (n *notifier) recvmmsg(c *call) outcome {
 			flags |= unix.MSG_DONTWAIT
 		}
 	}
-	return outcome{value: int64(count)}
+	return some()
 }
 
 // deadline returns the time after a struct timespec at an address, none for null.

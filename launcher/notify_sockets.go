@@ -1,10 +1,10 @@
 package launcher
 
 import (
-	"context"
 	"encoding/binary"
 	"slices"
 	"syscall"
+	"time"
 
 	"adit/broker"
 
@@ -91,12 +91,9 @@ func (n *notifier) connect(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	ctx := c.ctx
-	if ctx == nil {
-		if s.datagram == nil && s.fd >= 0 && !isNonblocking(s.fd) {
-			return outcome{waits: true}
-		}
-		ctx = context.Background()
+	if c.ctx == nil && s.datagram == nil {
+		// Also where it is not to block: another thread may change that meanwhile.
+		return outcome{waits: true}
 	}
 	sa, errno := c.sockaddr(c.arg[1], c.arg[2])
 	switch {
@@ -104,7 +101,7 @@ func (n *notifier) connect(c *call) outcome {
 	case s.datagram != nil:
 		errno = s.datagram.Connect(sa)
 	case s.stream:
-		errno = n.broker.Connect(ctx, s.inode, s.fd, sa)
+		errno = n.broker.Connect(c.ctx, s.inode, s.fd, sa)
 	case s.fd < 0:
 		errno = unix.EISCONN // of all but those a copy is kept
 	default:
@@ -131,12 +128,32 @@ func (n *notifier) bind(c *call) outcome {
 		return goOn
 	}
 	sa, errno := c.sockaddr(c.arg[1], c.arg[2])
-	if errno == 0 && s.datagram != nil {
-		errno = s.datagram.Bind(sa)
-	} else if errno == 0 {
-		errno = n.broker.Bind(s.inode, s.fd, sa)
+	if errno == 0 {
+		errno = n.bindTo(s, sa)
+	}
+	if errno != unix.EADDRINUSE || !n.lender.keeps {
+		return failure(errno)
+	}
+	if c.ctx == nil {
+		return outcome{waits: true}
+	}
+	// Perhaps only a copy of ours has the port still. Datagram sockets end a moment
+	// after the last one.
+	n.lender.look(0)
+	for range 20 {
+		if errno = n.bindTo(s, sa); errno != unix.EADDRINUSE {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 	return failure(errno)
+}
+
+func (n *notifier) bindTo(s *subject, sa []byte) syscall.Errno {
+	if s.datagram != nil {
+		return s.datagram.Bind(sa)
+	}
+	return n.broker.Bind(s.inode, s.fd, sa)
 }
 
 // listen is done here for sockets of every family, so that no TCP socket listens
@@ -147,13 +164,13 @@ func (n *notifier) listen(c *call) outcome {
 	case errno != 0:
 	case s.datagram != nil:
 		errno = unix.EOPNOTSUPP
+	case s.fd < 0 && n.lender.isListening(s.inode): // it goes on
 	case s.fd < 0:
 		errno = unix.EINVAL // of those that could a copy is kept
 	default:
-		errno = n.broker.Listen(s.inode, s.fd, int(int32(c.arg[1])))
-	}
-	if errno == 0 {
-		n.lender.letGo(s.inode) // its end matters now
+		if errno = n.broker.Listen(s.inode, s.fd, int(int32(c.arg[1]))); errno == 0 {
+			n.lender.listens(s.inode)
+		}
 	}
 	return failure(errno)
 }
@@ -209,6 +226,8 @@ func (n *notifier) name(c *call, stream func(*broker.Broker, uint64, int) ([]byt
 	switch {
 	case s.datagram != nil:
 		sa, errno = datagram(s.datagram)
+	case s.fd < 0 && c.ctx == nil && !n.broker.Knows(s.inode):
+		return outcome{waits: true} // it takes a look at all sockets
 	case s.stream || s.fd < 0:
 		if sa, errno = stream(n.broker, s.inode, s.fd); errno == unix.EACCES {
 			return goOn
@@ -279,6 +298,7 @@ func (n *notifier) getsockopt(c *call) outcome {
 	case s.datagram != nil:
 		value, errno = s.datagram.GetOption(level, name)
 	case level == unix.SOL_SOCKET && name == unix.SO_ERROR && s.stream:
+		n.more() // it may wait a moment
 		value = binary.NativeEndian.AppendUint32(nil, uint32(n.broker.SocketError(s.inode, s.fd)))
 	default:
 		return goOn

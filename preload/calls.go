@@ -95,6 +95,8 @@ func (s *Server) call(ctx context.Context, r *request) answer {
 // its names and goes nowhere.
 func (s *Server) callOther(r *request) answer {
 	switch r.op {
+	case opListen:
+		return failed(s.cfg.Broker.Listen(0, r.socket, int(r.arg[0])))
 	case opConnect:
 		return failed(s.cfg.Broker.ConnectUnix(int(r.from.Pid), r.socket, r.data))
 	case opLocalName:

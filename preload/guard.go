@@ -13,6 +13,9 @@ import (
 //
 //   - socket(2): AF_UNIX and AF_NETLINK. AF_INET and AF_INET6 are EACCES, others
 //     EAFNOSUPPORT. The only inet sockets are those that adit hands out
+//   - listen(2): EACCES. A TCP socket listens where adit has bound it, or not at all
+//   - ioctl(2) TUNSETIFF: EPERM. A network device of the host's that belongs to the
+//     user is a way out by itself
 //   - socketpair(2): AF_UNIX, else EOPNOTSUPP as the kernel says of nearly all
 //   - connect(2): EACCES. The family stands in memory, and resolver daemons listen
 //     on unix sockets
@@ -47,6 +50,7 @@ func Guard(goarch string) []unix.SockFilter {
 type abi struct {
 	arch                        uint32 // AUDIT_ARCH_…
 	socket, socketpair, connect uint32
+	listen, ioctl               uint32
 	sendto, sendmsg, sendmmsg   uint32
 	setsockopt                  uint32
 	socketcall                  uint32 // 0: there is none
@@ -54,15 +58,15 @@ type abi struct {
 }
 
 var (
-	abiX86 = abi{arch: unix.AUDIT_ARCH_X86_64, socket: 41, socketpair: 53, connect: 42,
+	abiX86 = abi{arch: unix.AUDIT_ARCH_X86_64, socket: 41, socketpair: 53, connect: 42, listen: 50, ioctl: 16,
 		sendto: 44, sendmsg: 46, sendmmsg: 307, setsockopt: 54, x32: true}
-	abiI386 = abi{arch: unix.AUDIT_ARCH_I386, socket: 359, socketpair: 360, connect: 362,
+	abiI386 = abi{arch: unix.AUDIT_ARCH_I386, socket: 359, socketpair: 360, connect: 362, listen: 363, ioctl: 54,
 		sendto: 369, sendmsg: 370, sendmmsg: 345, setsockopt: 366, socketcall: 102}
-	abiARM64 = abi{arch: unix.AUDIT_ARCH_AARCH64, socket: 198, socketpair: 199, connect: 203,
+	abiARM64 = abi{arch: unix.AUDIT_ARCH_AARCH64, socket: 198, socketpair: 199, connect: 203, listen: 201, ioctl: 29,
 		sendto: 206, sendmsg: 211, sendmmsg: 269, setsockopt: 208}
-	abiARM = abi{arch: unix.AUDIT_ARCH_ARM, socket: 281, socketpair: 288, connect: 283,
+	abiARM = abi{arch: unix.AUDIT_ARCH_ARM, socket: 281, socketpair: 288, connect: 283, listen: 284, ioctl: 54,
 		sendto: 290, sendmsg: 296, sendmmsg: 374, setsockopt: 294}
-	abiRISCV = abi{arch: unix.AUDIT_ARCH_RISCV64, socket: 198, socketpair: 199, connect: 203,
+	abiRISCV = abi{arch: unix.AUDIT_ARCH_RISCV64, socket: 198, socketpair: 199, connect: 203, listen: 201, ioctl: 29,
 		sendto: 206, sendmsg: 211, sendmmsg: 269, setsockopt: 208}
 	abisByCPU = map[string][]abi{
 		"amd64": {abiX86, abiI386}, "arm64": {abiARM64, abiARM}, "riscv64": {abiRISCV},
@@ -73,6 +77,7 @@ var (
 const (
 	ioUringSetup, ioUringRegister = 425, 427
 	pidfdGetfd                    = 438
+	tunSetIff                     = 0x400454ca // linux/if_tun.h
 
 	x32Bit = 0x40000000
 )
@@ -99,6 +104,9 @@ func (a abi) rules() []unix.SockFilter {
 		jump(unix.BPF_JEQ, unix.AF_INET6, 2, 0),
 		refuse(unix.EAFNOSUPPORT), allow(), refuse(unix.EACCES))...)
 	r = append(r, call(a.connect, refuse(unix.EACCES))...)
+	r = append(r, call(a.listen, refuse(unix.EACCES))...)
+	r = append(r, call(a.ioctl,
+		load(low(1)), jump(unix.BPF_JEQ, tunSetIff, 0, 1), refuse(unix.EPERM), allow())...)
 	r = append(r, call(a.socketpair,
 		load(low(0)), jump(unix.BPF_JEQ, unix.AF_UNIX, 1, 0), refuse(unix.EOPNOTSUPP), allow())...)
 	for _, s := range []struct {

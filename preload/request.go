@@ -45,7 +45,22 @@ func newRequest(oob []byte) *request {
 			}
 		}
 	}
+	if r.end >= 0 && !isPairEnd(r.end) {
+		unix.Close(r.end)
+		r.end = -1
+	}
 	return r
+}
+
+// isPairEnd reports whether fd is what an answer is to go to: of anything else nobody
+// knows how long it waits.
+func isPairEnd(fd int) bool {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil || domain != unix.AF_UNIX {
+		return false
+	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil && kind == unix.SOCK_SEQPACKET
 }
 
 // close lets go of the descriptors. A program that waits is told of the end.

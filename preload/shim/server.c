@@ -40,17 +40,14 @@ long shim_bind(int fd, const struct sockaddr *address, socklen_t length)
  * @fd: any descriptor
  * @backlog: how many may wait
  *
- * TCP sockets		asked
- * others		passed on
+ * all sockets		asked: by itself the program may not, or a TCP socket could
+ *			listen where adit has not bound it
  * no broker		EADDRINUSE
  *
  * Return: 0 or a negative errno
  */
 long shim_listen(int fd, int backlog)
 {
-	if (!is_inet_stream(fd))
-		return raw_listen(fd, backlog);
-
 	struct question q = {
 		.head = {.operation = WIRE_LISTEN, .argument = {backlog}},
 		.socket = fd,

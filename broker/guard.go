@@ -1,0 +1,59 @@
+package broker
+
+import (
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where the program has listened, a socket of the broker's stays bound for the rest of
+// the run: should the program's own be closed, no service of the host's that listens
+// at every address can take the port, and be taken for the program's. The guard does
+// not listen: who connects is refused.
+
+// guard puts one beside a socket of the program's, which is bound to native.
+func (s *streams) guard(fd int, native netip.AddrPort) syscall.Errno {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, there := s.guards[native]; there {
+		return ok
+	}
+	g, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return errnoOf(err)
+	}
+	unix.SetsockoptInt(g, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	beside(fd, func() { err = unix.Bind(g, toUnix(unix.AF_INET, native)) })
+	if err != nil {
+		unix.Close(g)
+		return errnoOf(err)
+	}
+	s.guards[native] = g
+	return ok
+}
+
+// beside does f while fd may share its port with sockets of ours (SO_REUSEPORT: of the
+// same user, and if all of them say so).
+func beside(fd int, f func()) {
+	if !shares(fd) {
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		defer unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0)
+	}
+	f()
+}
+
+// shares reports whether a socket may share its port with others of the same user.
+func shares(fd int) bool {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
+	return err == nil && n != 0
+}
+
+func (s *streams) closeGuards() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.guards {
+		unix.Close(g)
+	}
+	clear(s.guards)
+}

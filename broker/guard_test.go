@@ -1,0 +1,88 @@
+package broker
+
+import (
+	"net"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A service of the host's that listens at every address does not get the port on which
+// the program has listened, nor the one at which nobody does.
+func TestPortsOfTheProgramStayItsOwn(t *testing.T) {
+	w := newStreamWorld(t)
+	l := w.socket(unix.AF_INET, false)
+	l.wantBind("127.0.0.1:0", ok)
+	if errno := w.b.Listen(l.inode(), l.fd, 1); errno != ok {
+		t.Fatal(errno)
+	}
+	sa, _ := w.b.LocalName(l.inode(), l.fd)
+	native, err := nativeLocal(l.fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := l.parse(sa).String()
+	l.close()
+	for _, port := range []uint16{native.Port(), w.b.lo.nobody.Port()} {
+		host, err := net.Listen("tcp4", ":"+strconv.Itoa(int(port))) // with SO_REUSEADDR, as Go does
+		if err == nil {
+			host.Close()
+			t.Errorf("the host took port %d", port)
+		}
+	}
+	s := w.socket(unix.AF_INET, false)
+	s.wantConnect(at, unix.ECONNREFUSED)
+	// The program itself listens there again, and not twice.
+	again, twice := w.socket(unix.AF_INET, false), w.socket(unix.AF_INET, false)
+	again.wantBind(at, ok)
+	if errno := w.b.Listen(again.inode(), again.fd, 1); errno != ok {
+		t.Errorf("listen again: %v", errno)
+	}
+	if errno := w.b.Listen(again.inode(), again.fd, 2); errno != ok {
+		t.Errorf("listen by a socket that listens: %v", errno)
+	}
+	twice.wantBind(at, unix.EADDRINUSE)
+	s = w.socket(unix.AF_INET, false)
+	s.wantConnect(at, ok)
+}
+
+// A run may be long: what is remembered of connections goes with them, and listeners
+// are remembered whatever else is bound.
+func TestNothingIsLeftOfManySockets(t *testing.T) {
+	w := newStreamWorld(t)
+	w.echo("7")
+	l := w.socket(unix.AF_INET, false)
+	l.wantBind("127.0.0.1:8080", ok)
+	if errno := w.b.Listen(l.inode(), l.fd, 1); errno != ok {
+		t.Fatal(errno)
+	}
+	for range remembered + 1000 {
+		s := w.socket(unix.AF_INET, false)
+		s.wantBind("127.0.0.1:0", ok)
+		s.close()
+	}
+	for range 300 {
+		s := w.socket(unix.AF_INET, false)
+		s.wantConnect("10.9.0.1:7", ok)
+		s.close()
+	}
+	left := func() int {
+		w.b.streams.mu.Lock()
+		defer w.b.streams.mu.Unlock()
+		return len(w.b.streams.names) + len(w.b.streams.dials)
+	}
+	for end := time.Now().Add(10 * time.Second); left() > 0 && time.Now().Before(end); {
+		runtime.Gosched()
+	}
+	if n := left(); n > 0 {
+		t.Errorf("%d connections are remembered after their end", n)
+	}
+	if n := len(w.b.streams.binds); n > remembered {
+		t.Errorf("%d addresses are remembered", n)
+	}
+	s := w.socket(unix.AF_INET, false)
+	s.wantConnect("127.0.0.1:8080", ok)
+}
