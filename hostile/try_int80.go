@@ -203,6 +203,8 @@ type ringMessage struct {
 }
 
 // lastMessage keeps one where it is.
+//
+//lint:ignore U1000 it is only written to
 var lastMessage *ringMessage
 
 // connect connects fd by the ring, and writes a canary to it.

@@ -39,6 +39,33 @@ var loopbackStubs = []netip.Addr{
 	netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1"),
 }
 
+// openConfined makes the command's carrier and what serves it, in a mode without
+// namespaces.
+func (t *tunnel) openConfined(cfg *config.Config, in inside, mtu int) (*carrier, error) {
+	c, err := newCarrier(t, cfg, in, mtu, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err = t.captureInner(c); err == nil {
+		t.confined, err = t.confine(c, in)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	t.closers.add(t.confined)
+	f := t.confined
+	report, _, err := t.e.stage.furnish(&stageConfig{
+		Mode: f.mode, KeepSockets: f.lender != nil && f.lender.keeps, Library: f.library, Ignored: t.e.l.Ignored,
+	})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	t.reportMode(report, mtu)
+	return c, nil
+}
+
 // confine makes the broker between the command and the stack of c.
 func (t *tunnel) confine(c *carrier, in inside) (*confined, error) {
 	exposed := t.e.l.Expose
@@ -142,6 +169,19 @@ func (f *confined) serve(listener *os.File, log *slog.Logger, warn func(string))
 	}
 	f.closers.add(n)
 	return nil
+}
+
+// isUnheard reports whether no program of the command has loaded the shim.
+func (f *confined) isUnheard() bool {
+	if f == nil || f.server == nil {
+		return false
+	}
+	select {
+	case <-f.server.Loaded():
+		return false
+	default:
+		return true
+	}
 }
 
 func (f *confined) Close() error { return f.closers.Close() }

@@ -31,8 +31,7 @@ type notifier struct {
 	log    *slog.Logger
 	warn   func(string)
 
-	receiving atomic.Bool    // a goroutine waits for a call
-	serving   sync.WaitGroup // all that serve
+	receiving atomic.Bool // a goroutine waits for a call
 
 	mu      sync.Mutex // guards what follows
 	waiting map[int]*pendingCall
@@ -110,7 +109,6 @@ func handlers(c socketCalls) map[int32]handler {
 // one, or when another one receives: one is enough, and a second would only be woken
 // in turns, on another processor.
 func (n *notifier) serve() {
-	defer n.serving.Done()
 	var req notifRequest
 	for n.receiving.CompareAndSwap(false, true) {
 		err := notifReceive(n.fd, &req)
@@ -140,7 +138,6 @@ func (n *notifier) isOver() bool {
 // more lets another goroutine receive, if nobody does: this one is about to wait.
 func (n *notifier) more() {
 	if !n.receiving.Load() {
-		n.serving.Add(1)
 		go n.serve()
 	}
 }
@@ -286,7 +283,8 @@ func (n *notifier) tellUnreadable(c *call) {
 	}
 }
 
-// Close stops answering: from now on the calls fail.
+// Close ends what waits. The calls fail for good when this process ends, which is
+// about to: a goroutine that receives keeps the listener until then.
 func (n *notifier) Close() error {
 	n.mu.Lock()
 	for _, p := range n.waiting {

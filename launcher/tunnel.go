@@ -98,33 +98,6 @@ func (t *tunnel) openCarrier(ctx context.Context, cfg *config.Config, under *und
 	return c, nil
 }
 
-// openConfined makes the command's carrier and what serves it, in a mode without
-// namespaces.
-func (t *tunnel) openConfined(cfg *config.Config, in inside, mtu int) (*carrier, error) {
-	c, err := newCarrier(t, cfg, in, mtu, nil)
-	if err != nil {
-		return nil, err
-	}
-	if err = t.captureInner(c); err == nil {
-		t.confined, err = t.confine(c, in)
-	}
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	t.closers.add(t.confined)
-	f := t.confined
-	report, _, err := t.e.stage.furnish(&stageConfig{
-		Mode: f.mode, KeepSockets: f.lender != nil && f.lender.keeps, Library: f.library, Ignored: t.e.l.Ignored,
-	})
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	t.reportMode(report, mtu)
-	return c, nil
-}
-
 // onEvent tells the front what happens to the tunnel, if anybody wants to know:
 // a session that is renewed for ever is no reason to wake up a process.
 func (t *tunnel) onEvent(ev wg.Event) {

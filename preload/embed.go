@@ -89,29 +89,3 @@ func WriteShim(dir string, name [NameLen]byte) (path string, err error) {
 	}
 	return path, nil
 }
-
-// MemoryShim is WriteShim without a folder: the program finds the file as
-// /proc/PID/fd/FD of the process that holds it, which must be dumpable for that.
-func MemoryShim(name [NameLen]byte) (*os.File, error) {
-	b, err := namedShim(name)
-	if err != nil {
-		return nil, err
-	}
-	const label = "adit-shim"
-	fd, err := unix.MemfdCreate(label, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
-	if err == unix.EINVAL { // Linux before 6.3, where all of them can be executed
-		fd, err = unix.MemfdCreate(label, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	f := os.NewFile(uintptr(fd), label)
-	if _, err = f.Write(b); err == nil {
-		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("write the shim to memory: %w", err)
-	}
-	return f, nil
-}

@@ -61,23 +61,6 @@ func TestShimIsNotWrittenWhereNoLoaderFindsIt(t *testing.T) {
 	}
 }
 
-func TestShimInMemory(t *testing.T) {
-	needShim(t)
-	f, err := MemoryShim(testName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b := make([]byte, 1<<20)
-	n, err := f.ReadAt(b, 0)
-	if n == 0 || bytes.Count(b[:n], testName[:]) != 1 {
-		t.Errorf("read %d bytes (%v), without the name", n, err)
-	}
-	if _, err := f.WriteAt([]byte("x"), 0); err == nil {
-		t.Error("it can be written to")
-	}
-}
-
 func TestNoShimForUnknownProcessors(t *testing.T) {
 	if _, ok := Shim("s390x"); ok {
 		t.Error("there is one for s390x")
