@@ -27,7 +27,7 @@ var cAttempts = slices.Concat(
 	),
 	category("around libc", usual(own(unix.ECONNREFUSED), own(unix.ECONNREFUSED), refused(unix.EACCES)),
 		inC("syscall", "a datagram by syscall(2)", inNamespace(tunnel()).seccomp(tunnel())),
-		inC("syscall-connect", "connect to the host's loopback by it", nil),
+		inC("syscall-connect", "connect to the host's loopback by it", inEach(own(unix.ECONNREFUSED))), // syscall(2) is the shim's, too
 		inC("instruction", "a datagram by the machine's own instruction", inNamespace(tunnel()).seccomp(tunnel())),
 		inC("instruction-connect", "connect to the host's loopback by that", nil),
 		inC("instruction-bind", "listen on the host's 127.0.0.1 by that", onHosts),
