@@ -26,6 +26,10 @@ type Config struct {
 	// the tunnel. If nil, none is.
 	Exposed func(port uint16) bool
 
+	// Borrow, if not nil, returns a descriptor, which becomes ours, of the program's TCP
+	// socket with the inode, whose connect is pending; -1 if it cannot be had.
+	Borrow func(ino uint64) int
+
 	// Settled, if not nil, is told of each TCP socket whose connect has been made, or
 	// is the kernel's business: nothing more is done for it here.
 	Settled func(ino uint64)

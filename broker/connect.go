@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +20,7 @@ type dial struct {
 	fd     int // of the program's socket, ours
 	far    netip.AddrPort
 	local  netip.AddrPort // what the program's end is called meanwhile
+	native netip.AddrPort // and by the kernel, if hole
 	hole   bool           // the socket's own connect is pending
 	ends   bool           // the socket is being told how it has ended; under streams.mu
 
@@ -173,16 +175,18 @@ func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far
 		speakIPv4(fd)
 	}
 	if nonblock {
-		switch err := unix.Connect(own, toUnix(family, b.lo.hole.at)); err {
-		case unix.EINPROGRESS:
-		default:
-			unix.Close(own)
-			return errnoOf(err)
+		err := unix.Connect(own, toUnix(family, b.lo.hole.at))
+		at, nameErr := nativeLocal(own)
+		// The socket is found by its address. A copy would keep it, should the program
+		// close it.
+		unix.Close(own)
+		d.fd = -1
+		if err != unix.EINPROGRESS || nameErr != nil {
+			return errnoOf(errors.Join(err, nameErr))
 		}
-		at, _ := nativeLocal(own)
-		d.local = netip.AddrPortFrom(local.Addr(), at.Port())
+		d.native, d.local = at, netip.AddrPortFrom(local.Addr(), at.Port())
 	}
-	dialCtx, cancel := context.WithCancel(b.ctx)
+	dialCtx, cancel := context.WithTimeout(b.ctx, patience(fd))
 	d.cancel = cancel
 	s := &b.streams
 	s.mu.Lock()
@@ -223,8 +227,10 @@ func (d *dial) wait(ctx context.Context, fd int) syscall.Errno {
 
 // make makes the connection and joins it to the program's socket.
 func (b *Broker) make(ctx context.Context, d *dial) {
-	defer unix.Close(d.fd)
 	defer d.cancel()
+	if d.fd >= 0 {
+		defer unix.Close(d.fd)
+	}
 	far, err := b.dialFar(ctx, d.far)
 	var near net.Conn
 	if err == nil {
@@ -236,7 +242,7 @@ func (b *Broker) make(ctx context.Context, d *dial) {
 	}
 	d.errno = errnoOf(err)
 	b.log.Debug("connect", "addr", d.far, "err", err)
-	if d.errno != ok && d.hole && ctx.Err() == nil {
+	if d.errno != ok && d.hole && ctx.Err() != context.Canceled {
 		b.fail(d)
 	}
 	b.streams.settle(d)
@@ -286,10 +292,7 @@ func (b *Broker) join(d *dial) (net.Conn, error) {
 	var fd int
 	var err error
 	if d.hole {
-		var local netip.AddrPort
-		if local, err = nativeLocal(d.fd); err == nil {
-			fd, err = b.lo.hole.pull(local)
-		}
+		fd, err = b.lo.hole.pull(d.native)
 	} else if b.lo.drain(); err == nil {
 		err = unix.Connect(d.fd, toUnix(d.family, b.lo.relay))
 	}
@@ -305,20 +308,47 @@ func (b *Broker) join(d *dial) (net.Conn, error) {
 	return streamConn(fd)
 }
 
-// fail ends the pending connect of the program's socket. Who waits for it hears
-// of an error, and asks which. A refusal is made the kernel's own, for who does not
-// ask.
+// fail ends the pending connect of the program's socket. Who waits for it hears of an
+// error, and asks which. A refusal is made the kernel's own, for who does not ask. A
+// socket that cannot be had any more is reached by its address: the connection is made,
+// and broken.
 func (b *Broker) fail(d *dial) {
 	s := &b.streams
 	s.mu.Lock()
 	d.ends = true
 	remember(s.failed, d.ino, d.errno)
 	s.mu.Unlock()
-	rawConnect(d.fd, unspecified)
-	if d.errno == unix.ECONNREFUSED {
-		unix.GetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-		unix.Connect(d.fd, toUnix(d.family, b.lo.nobody))
+	fd := -1
+	if b.cfg.Borrow != nil {
+		fd = b.cfg.Borrow(d.ino)
 	}
+	if fd < 0 {
+		if end, err := b.lo.hole.pull(d.native); err == nil {
+			unix.SetsockoptLinger(end, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+			unix.Close(end)
+		}
+		return
+	}
+	defer unix.Close(fd)
+	rawConnect(fd, unspecified)
+	if d.errno == unix.ECONNREFUSED {
+		unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		unix.Connect(fd, toUnix(d.family, b.lo.nobody))
+	}
+}
+
+// patience is how long a connect of fd may take: its TCP_USER_TIMEOUT, or the time in
+// which the kernel sends TCP_SYNCNT more SYNs, each after twice as long as the one
+// before (tcp(7), RFC 6298).
+func patience(fd int) time.Duration {
+	if ms, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err == nil && ms > 0 {
+		return time.Duration(ms) * time.Millisecond
+	}
+	n, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_SYNCNT)
+	if err != nil || n < 1 || n > 10 {
+		n = 6 // net.ipv4.tcp_syn_retries
+	}
+	return time.Duration(1<<(n+1)-1) * time.Second
 }
 
 // unspecified is the address by which a socket is disconnected (connect(2)).
@@ -364,6 +394,8 @@ func errnoOf(err error) syscall.Errno {
 	switch {
 	case err == nil:
 		return ok
+	case errors.Is(err, context.DeadlineExceeded):
+		return unix.ETIMEDOUT
 	case errors.As(err, &errno):
 		return errno
 	case errors.As(err, &t) && t.Timeout():

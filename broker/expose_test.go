@@ -20,7 +20,7 @@ func TestExposedListenersAreReachedFromTheTunnel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	w := &streamWorld{t, b, far}
+	w := &streamWorld{t: t, b: b, far: far}
 	for _, c := range []struct {
 		family     int
 		listen, to string

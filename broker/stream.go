@@ -174,10 +174,7 @@ func (s *streams) bind(lo *loopback, family, fd int, want netip.AddrPort) syscal
 	var err error
 	switch {
 	case known && want.Port() != 0:
-		if _, guarded := s.guards[old.native]; guarded && !shares(fd) && listens(old.native) {
-			return unix.EADDRINUSE // of those that share a port the kernel asks no more
-		}
-		beside(fd, func() { err = unix.Bind(fd, toUnix(family, old.native)) })
+		err = s.bindAgain(family, fd, old.native)
 	case want.Port() >= 1024:
 		err = unix.Bind(fd, toUnix(family, netip.AddrPortFrom(at, want.Port())))
 		if err == unix.EADDRINUSE {
@@ -202,6 +199,18 @@ func (s *streams) bind(lo *loopback, family, fd int, want netip.AddrPort) syscal
 	s.binds[bindKey{v6, port}] = entry
 	s.native[entry.native] = bindKey{v6, port}
 	return ok
+}
+
+// bindAgain binds fd to an address that was the program's before. s.mu must be held.
+func (s *streams) bindAgain(family, fd int, native netip.AddrPort) (err error) {
+	if _, guarded := s.guards[native]; !guarded {
+		return unix.Bind(fd, toUnix(family, native))
+	}
+	if !shares(fd) && listens(native) {
+		return unix.EADDRINUSE // of those that share a port the kernel asks no more
+	}
+	beside(fd, func() { err = unix.Bind(fd, toUnix(family, native)) })
+	return err
 }
 
 // forgetOneBind forgets an address at which nobody has listened. s.mu must be held.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,17 +20,34 @@ type streamWorld struct {
 	t   testing.TB
 	b   *Broker
 	far *netstack.Stack
+
+	sockets sync.Map // descriptors by inode
+}
+
+// borrow returns a copy of a socket of the program's.
+func (w *streamWorld) borrow(ino uint64) int {
+	fd, there := w.sockets.Load(ino)
+	if !there {
+		return -1
+	}
+	own, err := unix.Dup(fd.(int))
+	if err != nil {
+		return -1
+	}
+	return own
 }
 
 func newStreamWorld(t testing.TB) *streamWorld {
 	t.Helper()
 	near, far := newNetwork(t)
-	b, err := New(Config{Dialer: near, Addresses: []netip.Addr{near4, near6}})
+	w := &streamWorld{t: t, far: far}
+	b, err := New(Config{Dialer: near, Addresses: []netip.Addr{near4, near6}, Borrow: w.borrow})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Close() })
-	return &streamWorld{t, b, far}
+	w.b = b
+	return w
 }
 
 // echo serves TCP at a port of the far Stack: what comes is sent back.
@@ -71,6 +89,7 @@ func (w *streamWorld) socket(family int, nonblock bool) *testStream {
 	// No test waits for ever.
 	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
 	w.t.Cleanup(s.close)
+	w.sockets.Store(s.inode(), fd)
 	return s
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -446,5 +447,39 @@ func TestNothingListensWhereTheHostDoes(t *testing.T) {
 			}
 			s.close()
 		}
+	}
+}
+
+// A socket that cannot be had any more hears of the failure all the same.
+func TestFailureReachesASocketThatCannotBeHad(t *testing.T) {
+	w := newStreamWorld(t)
+	s := w.socket(unix.AF_INET, true)
+	w.sockets.Delete(s.inode())
+	s.wantConnect("10.9.0.1:9", unix.EINPROGRESS)
+	for s.poll(unix.POLLIN, 10*time.Second)&unix.POLLERR == 0 {
+	}
+	if got := w.b.SocketError(s.inode(), s.fd); got != unix.ECONNREFUSED {
+		t.Errorf("SO_ERROR: got %v, want ECONNREFUSED", got)
+	}
+}
+
+// A program that closes a socket whose connect is pending leaves nothing of it here.
+func TestPendingConnectDoesNotKeepTheSocket(t *testing.T) {
+	w := newStreamWorld(t)
+	count := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	before := count()
+	for range 100 {
+		s := w.socket(unix.AF_INET, true)
+		s.wantConnect("10.9.0.77:9", unix.EINPROGRESS)
+		s.close()
+	}
+	if after := count(); after > before+10 {
+		t.Errorf("%d descriptors, %d before", after, before)
 	}
 }

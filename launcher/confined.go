@@ -89,7 +89,7 @@ func (t *tunnel) confine(c *carrier, in inside) (*confined, error) {
 	if f.mode == "seccomp" {
 		f.lender = newLender()
 		f.closers.add(f.lender)
-		cfg.Settled = f.lender.letGo
+		cfg.Settled, cfg.Borrow = f.lender.letGo, f.lender.again
 	}
 	b, err := broker.New(cfg)
 	if err != nil {

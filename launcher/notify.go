@@ -33,9 +33,10 @@ type notifier struct {
 
 	receiving atomic.Bool // a goroutine waits for a call
 
-	mu      sync.Mutex // guards what follows
-	waiting map[int]*pendingCall
-	warned  map[int]bool // threads of which nothing could be read
+	mu          sync.Mutex // guards what follows
+	waiting     map[int]*pendingCall
+	undelivered map[int]undelivered // by thread
+	warned      map[int]bool        // threads of which nothing could be read
 }
 
 // A pendingCall waits for something. Its thread makes no other meanwhile: when it
@@ -53,6 +54,18 @@ type call struct {
 	about *subject // the socket, once it has been looked for
 }
 
+// undelivered is the outcome of a call that a signal has ended after it was done and
+// before that was told. Most programs have it made again (SA_RESTART, signal(7)): then
+// it is told, and not done twice.
+type undelivered struct {
+	call    call
+	outcome outcome
+	at      time.Time
+}
+
+// restartLife is how long a call may take to be made again: as long as the handler.
+const restartLife = time.Second
+
 // An outcome is what becomes of a call.
 type outcome struct {
 	value   int64
@@ -63,6 +76,7 @@ type outcome struct {
 	cloexec bool
 	keep    bool   // fd is kept by the lender
 	lost    func() // undoes what was done, if nobody waits any more
+	once    bool   // what was done is not to be done again by the same call
 }
 
 // A handler does a call. The first time ctx is nil: it must not wait then.
@@ -87,7 +101,7 @@ func newNotifier(f *os.File, b *broker.Broker, l *lender, log *slog.Logger, warn
 	}
 	notifWakeHere(fd)
 	n := &notifier{fd: fd, calls: handlers(c), broker: b, lender: l, log: log, warn: warn,
-		waiting: make(map[int]*pendingCall), warned: make(map[int]bool)}
+		waiting: make(map[int]*pendingCall), undelivered: make(map[int]undelivered), warned: make(map[int]bool)}
 	n.more()
 	return n, nil
 }
@@ -150,6 +164,10 @@ func (n *notifier) take(req *notifRequest) {
 	do := n.calls[c.nr]
 	if do == nil {
 		n.answer(c, failure(unix.ENOSYS))
+		return
+	}
+	if o, made := n.madeBefore(c); made {
+		n.answer(c, o)
 		return
 	}
 	o := n.do(c, do)
@@ -224,9 +242,32 @@ func (n *notifier) answer(c *call, o outcome) {
 		}
 		err = notifSend(n.fd, &r)
 	}
-	if err != nil && o.lost != nil {
+	switch {
+	case err == nil:
+	case o.lost != nil:
 		o.lost()
+	case err == unix.ENOENT && o.once:
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.undelivered[c.tid] = undelivered{*c, o, time.Now()}
 	}
+}
+
+// madeBefore returns the outcome of the same call of the same thread, if that was done
+// and not told.
+func (n *notifier) madeBefore(c *call) (o outcome, made bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	u, there := n.undelivered[c.tid]
+	if !there {
+		return o, false
+	}
+	same := u.call.nr == c.nr && u.call.arg == c.arg
+	if old := time.Since(u.at) > restartLife; same || old {
+		delete(n.undelivered, c.tid)
+		made = same && !old
+	}
+	return u.outcome, made
 }
 
 // handOut puts a descriptor into the program's table, whose number is the answer.
@@ -269,6 +310,9 @@ func (n *notifier) stillWaits(c *call) bool { return notifIDValid(n.fd, c.id) }
 // tellUnreadable says, once for each, that a program cannot be served because it
 // may not be looked at.
 func (n *notifier) tellUnreadable(c *call) {
+	if !n.stillWaits(c) {
+		return
+	}
 	if _, errno := c.read(c.arg[1], 1); errno != unix.EPERM {
 		return
 	}

@@ -28,11 +28,18 @@ type lender struct {
 	keeps bool // no pidfd_getfd
 	whole bool // pidfd_open knows PIDFD_THREAD
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex       // guards what follows
+	pending   map[uint64]place // of sockets whose connect is
 	kept      map[uint64]keptSocket
 	listening map[uint64]bool // inodes of those that were let go when they began to listen
 	sweep     int             // how many kept sockets are reason to look which are in use
 	soon      *time.Timer     // a look after the last one was handed out
+}
+
+// A place is where a thread has a descriptor.
+type place struct {
+	tid int
+	fd  int32
 }
 
 type keptSocket struct {
@@ -44,7 +51,7 @@ type keptSocket struct {
 const pidfdThread = unix.O_EXCL
 
 func newLender() *lender {
-	l := &lender{kept: make(map[uint64]keptSocket), listening: make(map[uint64]bool), sweep: 64}
+	l := &lender{pending: make(map[uint64]place), kept: make(map[uint64]keptSocket), listening: make(map[uint64]bool), sweep: 64}
 	l.soon = time.AfterFunc(time.Hour, func() { l.look(inFlight) })
 	l.soon.Stop()
 	_, err := unix.PidfdGetfd(-1, 0, 0)
@@ -206,10 +213,44 @@ func (l *lender) keep(fd int) {
 	}
 }
 
+// connects notes where a socket is whose connect begins.
+func (l *lender) connects(ino uint64, at place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending[ino] = at
+}
+
+// connected notes that a connect is pending no more.
+func (l *lender) connected(ino uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.pending, ino)
+}
+
+// again borrows a socket whose connect is pending; -1 if it is not there any more.
+func (l *lender) again(ino uint64) int {
+	l.mu.Lock()
+	at, there := l.pending[ino]
+	delete(l.pending, ino)
+	l.mu.Unlock()
+	if !there {
+		return -1
+	}
+	b, errno := l.borrow(at.tid, at.fd)
+	if errno != 0 || b.inode != ino {
+		if b.fd >= 0 {
+			unix.Close(b.fd)
+		}
+		return -1
+	}
+	return b.fd
+}
+
 // letGo closes the copy of a socket that needs none any more.
 func (l *lender) letGo(ino uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	delete(l.pending, ino)
 	if k, known := l.kept[ino]; known {
 		unix.Close(k.fd)
 		delete(l.kept, ino)

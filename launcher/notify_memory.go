@@ -60,8 +60,8 @@ func iovec(b []byte) []unix.Iovec {
 // looked at.
 func memoryErrno(err error) syscall.Errno {
 	switch err {
-	case unix.EPERM, unix.ESRCH:
-		return unix.EPERM
+	case unix.EPERM, unix.ESRCH: // ESRCH: it has ended, and nobody hears the answer
+		return err.(syscall.Errno)
 	}
 	return unix.EFAULT
 }

@@ -41,7 +41,7 @@ func (n *notifier) elsewhere(c *call, s *subject, sa []byte, payload func() ([]b
 	if err != nil {
 		return failure(errnoOf(err))
 	}
-	return outcome{value: int64(sent)}
+	return outcome{value: int64(sent), once: true}
 }
 
 func (n *notifier) sendto(c *call) outcome {
@@ -83,7 +83,7 @@ func (n *notifier) send(c *call, s *subject, m broker.Message, flags int) outcom
 	if errno == unix.EAGAIN && once && !nonblock {
 		return outcome{waits: true}
 	}
-	return outcome{value: int64(sent), errno: errno}
+	return outcome{value: int64(sent), errno: errno, once: errno == 0}
 }
 
 // message reads what a struct msghdr says is to be sent.
@@ -169,7 +169,7 @@ func (n *notifier) sendmmsg(c *call) outcome {
 			return failure(errno)
 		}
 	}
-	return outcome{value: int64(count)}
+	return outcome{value: int64(count), once: true}
 }
 
 // receiver returns the UDP socket that a call receives from. If it is none, o is what

@@ -101,7 +101,10 @@ func (n *notifier) connect(c *call) outcome {
 	case s.datagram != nil:
 		errno = s.datagram.Connect(sa)
 	case s.stream:
-		errno = n.broker.Connect(c.ctx, s.inode, s.fd, sa)
+		n.lender.connects(s.inode, place{c.tid, int32(uint32(c.arg[0]))})
+		if errno = n.broker.Connect(c.ctx, s.inode, s.fd, sa); errno != unix.EINPROGRESS {
+			n.lender.connected(s.inode)
+		}
 	case s.fd < 0:
 		errno = unix.EISCONN // of all but those a copy is kept
 	default:
@@ -110,7 +113,7 @@ func (n *notifier) connect(c *call) outcome {
 	if s.datagram == nil && !s.stream && errno == 0 {
 		n.lender.letGo(s.inode)
 	}
-	return failure(errno)
+	return outcome{errno: errno, once: errno == 0 || errno == unix.EINPROGRESS}
 }
 
 func isNonblocking(fd int) bool {
