@@ -67,9 +67,12 @@ func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte) sys
 	if b.isOwn(far.Addr()) && (!b.isStub(far) || b.cfg.Answer == nil) {
 		return b.connectOwn(ino, family, fd, far)
 	}
-	local, errno := b.route(far)
-	if errno != 0 {
-		return errno
+	var local netip.AddrPort
+	if nonblock {
+		// That there is no way is told at once. Who waits hears it from the dial.
+		if local, errno = b.route(far); errno != 0 {
+			return errno
+		}
 	}
 	return b.connectFar(ctx, ino, family, fd, far, local, nonblock)
 }
@@ -309,7 +312,7 @@ func (b *Broker) join(d *dial) (net.Conn, error) {
 }
 
 // fail ends the pending connect of the program's socket. Who waits for it hears of an
-// error, and asks which. A refusal is made the kernel's own, for who does not ask. A
+// error, and asks which: the kernel's own is a refusal, with all its events. A
 // socket that cannot be had any more is reached by its address: the connection is made,
 // and broken.
 func (b *Broker) fail(d *dial) {
@@ -331,10 +334,8 @@ func (b *Broker) fail(d *dial) {
 	}
 	defer unix.Close(fd)
 	rawConnect(fd, unspecified)
-	if d.errno == unix.ECONNREFUSED {
-		unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-		unix.Connect(fd, toUnix(d.family, b.lo.nobody))
-	}
+	unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	unix.Connect(fd, toUnix(d.family, b.lo.nobody))
 }
 
 // patience is how long a connect of fd may take: its TCP_USER_TIMEOUT, or the time in

@@ -25,7 +25,17 @@ type program struct {
 	// either.
 	want  string
 	noDNS bool // it asks for no name
+	asks  beyond
 }
+
+// A beyond is what a program asks for that a mode may lack.
+type beyond string
+
+const (
+	staticOnly beyond = "static" // it has no libc to speak to: preload mode
+	datagrams  beyond = "UDP"    // preload mode
+	echoes     beyond = "ICMP"   // all modes without a namespace
+)
 
 // The pages that every HTTP client gets: by IPv4, by IPv6, and by name.
 var pages = []string{
@@ -56,7 +66,7 @@ func script(name, file string, interpreter ...string) program {
 
 // compiled is a C program linked statically.
 func compiled(name, cc string) program {
-	return program{name: name, needs: []string{cc}, want: pagesWant, argv: func(t *testing.T, w *world) []string {
+	return program{name: name, needs: []string{cc}, want: pagesWant, asks: staticOnly, argv: func(t *testing.T, w *world) []string {
 		out := filepath.Join(w.Dir, name)
 		cmd := exec.Command(cc, "-static", "-O1", "-w", "-o", out, "testdata/fetch.c")
 		if text, err := cmd.CombinedOutput(); err != nil {
@@ -93,16 +103,16 @@ var matrix = []program{
 	{name: "ssh", needs: []string{"ssh"}, want: `FROM\n`, argv: func(t *testing.T, w *world) []string {
 		return append(w.sshArgs(), "e2e@web.test", "echo $SSH_CLIENT_ADDRESS")
 	}},
-	{name: "dig", needs: []string{"dig"}, want: `10\.9\.0\.1\nfd09::1\n`, argv: func(t *testing.T, w *world) []string {
+	{name: "dig", needs: []string{"dig"}, asks: datagrams, want: `10\.9\.0\.1\nfd09::1\n`, argv: func(t *testing.T, w *world) []string {
 		return []string{"dig", "+short", "+time=5", "+tries=2", "web.test", "A", "web.test", "AAAA"}
 	}},
 	{name: "getent", needs: []string{"getent"}, want: `fd09::1 +web\.test\n`, argv: func(t *testing.T, w *world) []string {
 		return []string{"getent", "hosts", "web.test"}
 	}},
-	{name: "ping", needs: []string{"ping"}, want: `(?s).* 3 received, 0% packet loss.*`, argv: func(t *testing.T, w *world) []string {
+	{name: "ping", needs: []string{"ping"}, asks: echoes, want: `(?s).* 3 received, 0% packet loss.*`, argv: func(t *testing.T, w *world) []string {
 		return []string{"ping", "-4", "-c", "3", "-i", "0.2", "-W", "5", "web.test"}
 	}},
-	{name: "ping -6", needs: []string{"ping"}, want: `(?s).* 3 received, 0% packet loss.*`, noDNS: true, argv: func(t *testing.T, w *world) []string {
+	{name: "ping -6", needs: []string{"ping"}, asks: echoes, want: `(?s).* 3 received, 0% packet loss.*`, noDNS: true, argv: func(t *testing.T, w *world) []string {
 		return []string{"ping", "-6", "-c", "3", "-i", "0.2", "-W", "5", lab.ServiceV6.String()}
 	}},
 	script("python urllib", "fetch.py", "python3"),
@@ -110,7 +120,7 @@ var matrix = []program{
 	script("node", "fetch.mjs", "node"),
 	script("java", "Fetch.java", "java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"),
 	script("perl", "fetch.pl", "perl"),
-	{name: "static Go", want: pagesWant, argv: func(t *testing.T, w *world) []string {
+	{name: "static Go", asks: staticOnly, want: pagesWant, argv: func(t *testing.T, w *world) []string {
 		return append([]string{w.probe, "get"}, pages...)
 	}},
 	compiled("static C of glibc", "cc"),

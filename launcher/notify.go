@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"adit/broker"
 
@@ -33,15 +32,11 @@ type notifier struct {
 
 	receiving atomic.Bool // a goroutine waits for a call
 
-	mu          sync.Mutex // guards what follows
-	waiting     map[int]*pendingCall
+	mu          sync.Mutex          // guards what follows
+	active      map[int]*work       // by thread: it makes one call at a time
 	undelivered map[int]undelivered // by thread
-	warned      map[int]bool        // threads of which nothing could be read
+	warned      map[int]bool        // processes of which nothing could be read
 }
-
-// A pendingCall waits for something. Its thread makes no other meanwhile: when it
-// does, a signal has ended this one.
-type pendingCall struct{ cancel context.CancelCauseFunc }
 
 // A call is one system call of the command's.
 type call struct {
@@ -53,18 +48,6 @@ type call struct {
 
 	about *subject // the socket, once it has been looked for
 }
-
-// undelivered is the outcome of a call that a signal has ended after it was done and
-// before that was told. Most programs have it made again (SA_RESTART, signal(7)): then
-// it is told, and not done twice.
-type undelivered struct {
-	call    call
-	outcome outcome
-	at      time.Time
-}
-
-// restartLife is how long a call may take to be made again: as long as the handler.
-const restartLife = time.Second
 
 // An outcome is what becomes of a call.
 type outcome struct {
@@ -101,7 +84,7 @@ func newNotifier(f *os.File, b *broker.Broker, l *lender, log *slog.Logger, warn
 	}
 	notifWakeHere(fd)
 	n := &notifier{fd: fd, calls: handlers(c), broker: b, lender: l, log: log, warn: warn,
-		waiting: make(map[int]*pendingCall), undelivered: make(map[int]undelivered), warned: make(map[int]bool)}
+		active: make(map[int]*work), undelivered: make(map[int]undelivered), warned: make(map[int]bool)}
 	n.more()
 	return n, nil
 }
@@ -156,118 +139,20 @@ func (n *notifier) more() {
 	}
 }
 
-// take does a call.
-func (n *notifier) take(req *notifRequest) {
-	c := &call{caller: caller{int(req.pid)}, id: req.id, nr: req.nr, arg: req.args}
-	defer c.giveBack()
-	n.cancel(c.tid)
-	do := n.calls[c.nr]
-	if do == nil {
-		n.answer(c, failure(unix.ENOSYS))
-		return
-	}
-	if o, made := n.madeBefore(c); made {
-		n.answer(c, o)
-		return
-	}
-	o := n.do(c, do)
-	if o.errno == unix.EPERM && broker.IsOthers(c.tid) {
-		// Only its own user may look at it, as at what root has started as another.
-		n.more()
-		c.ctx = nil
-		broker.AsThread(c.tid, func() { o = n.do(c, do) })
-	}
-	n.answer(c, o)
-}
-
-// do does a call, and waits if it has to.
-func (n *notifier) do(c *call, do handler) outcome {
-	o := do(n, c)
-	if !o.waits {
-		return o
-	}
-	ctx, p := n.wait(c) // before others can receive what ends it
-	n.more()
-	defer n.done(c, p)
-	c.ctx = ctx
-	return do(n, c)
-}
-
-// cancel ends the call that a thread has waited in: it makes another one.
-func (n *notifier) cancel(tid int) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if p := n.waiting[tid]; p != nil {
-		p.cancel(nil)
-		delete(n.waiting, tid)
-	}
-}
-
-// watchAfter is how long a call has to wait for its thread to be watched.
-const watchAfter = 20 * time.Millisecond
-
-// wait notes that a call waits. Its context ends with the thread, too.
-func (n *notifier) wait(c *call) (context.Context, *pendingCall) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	p := &pendingCall{cancel}
-	n.mu.Lock()
-	n.waiting[c.tid] = p
-	n.mu.Unlock()
-	watch := time.AfterFunc(watchAfter, func() { n.lender.watch(ctx, c.tid, func() { cancel(broker.ErrGone) }) })
-	context.AfterFunc(ctx, func() { watch.Stop() })
-	return ctx, p
-}
-
-func (n *notifier) done(c *call, p *pendingCall) {
-	p.cancel(nil)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.waiting[c.tid] == p {
-		delete(n.waiting, c.tid)
-	}
-}
-
-// answer tells the kernel what becomes of the call.
-func (n *notifier) answer(c *call, o outcome) {
+// answer tells the kernel what becomes of the call, and reports whether anybody waited
+// for it.
+func (n *notifier) answer(c *call, o outcome) (told bool) {
 	if o.errno == unix.EPERM && !o.goOn {
 		n.tellUnreadable(c)
 	}
-	var err error
 	if o.fd > 0 {
-		err = n.handOut(c, o)
-	} else {
-		r := notifResponse{id: c.id, val: o.value, errno: -int32(o.errno)}
-		if o.goOn {
-			r.flags = continueCall
-		}
-		err = notifSend(n.fd, &r)
+		return n.handOut(c, o) != unix.ENOENT
 	}
-	switch {
-	case err == nil:
-	case o.lost != nil:
-		o.lost()
-	case err == unix.ENOENT && o.once:
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.undelivered[c.tid] = undelivered{*c, o, time.Now()}
+	r := notifResponse{id: c.id, val: o.value, errno: -int32(o.errno)}
+	if o.goOn {
+		r.flags = continueCall
 	}
-}
-
-// madeBefore returns the outcome of the same call of the same thread, if that was done
-// and not told.
-func (n *notifier) madeBefore(c *call) (o outcome, made bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	u, there := n.undelivered[c.tid]
-	if !there {
-		return o, false
-	}
-	same := u.call.nr == c.nr && u.call.arg == c.arg
-	if old := time.Since(u.at) > restartLife; same || old {
-		delete(n.undelivered, c.tid)
-		made = same && !old
-	}
-	return u.outcome, made
+	return notifSend(n.fd, &r) != unix.ENOENT
 }
 
 // handOut puts a descriptor into the program's table, whose number is the answer.
@@ -284,7 +169,9 @@ func (n *notifier) handOut(c *call, o outcome) error {
 	if err != nil && err != unix.ENOENT {
 		notifSend(n.fd, &notifResponse{id: c.id, errno: -int32(errnoIn(err, unix.EMFILE))})
 	}
-	unix.Close(o.fd)
+	if err != unix.ENOENT || !o.once {
+		unix.Close(o.fd)
+	}
 	return err
 }
 
@@ -331,8 +218,8 @@ func (n *notifier) tellUnreadable(c *call) {
 // about to: a goroutine that receives keeps the listener until then.
 func (n *notifier) Close() error {
 	n.mu.Lock()
-	for _, p := range n.waiting {
-		p.cancel(nil)
+	for _, w := range n.active {
+		w.stop()
 	}
 	n.mu.Unlock()
 	return unix.Close(n.fd)

@@ -208,7 +208,7 @@ func (n *notifier) accept4(c *call) outcome {
 		unix.Close(fd)
 		return failure(errno)
 	}
-	return outcome{fd: fd, cloexec: flags&unix.SOCK_CLOEXEC != 0}
+	return outcome{fd: fd, cloexec: flags&unix.SOCK_CLOEXEC != 0, once: true}
 }
 
 func (n *notifier) getsockname(c *call) outcome {

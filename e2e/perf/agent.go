@@ -50,6 +50,8 @@ type order struct {
 	Counter  string   // file of the counter that both ends share
 	Load     string   // up or down: beside it, a stream
 	Rate     int      // per second
+	Count    int      // how often
+	How      string   // of "dial"
 
 	dial dialFunc // the agent's own business
 }
@@ -59,12 +61,13 @@ type answer struct {
 	Error   string
 	Bytes   float64 // that arrived
 	Seconds float64
-	Count   float64   // packets or transactions that arrived
-	Sent    float64   // packets
-	Micros  []float64 // round-trip times
-	At      []int64   // CLOCK_MONOTONIC of each answer, in ns
-	Text    string    // standard output of a program
-	Allocs  float64   // allocations of the agent meanwhile
+	Count   float64            // packets or transactions that arrived
+	Sent    float64            // packets
+	Micros  []float64          // round-trip times
+	At      []int64            // CLOCK_MONOTONIC of each answer, in ns
+	Text    string             // standard output of a program
+	Allocs  float64            // allocations of the agent meanwhile
+	Calls   map[string]float64 // µs of each system call
 }
 
 // agentMain is the agent's side, if this process is one. It does not return
@@ -114,6 +117,10 @@ func (o order) carryOut() (answer, error) {
 		return doPing(o)
 	case "run":
 		return doRun(o)
+	case "dial":
+		return doDial(o)
+	case "calls":
+		return doCalls(o)
 	default:
 		return answer{}, fmt.Errorf("no such order: %q", o.Do)
 	}

@@ -14,6 +14,7 @@ import (
 type terms struct {
 	endpoint  netip.AddrPort // of the far end
 	veth      bool           // adit without /dev/net/tun
+	mode      string         // of adit; empty: the strongest
 	socket    bool           // no interface: the agent is the tunnel
 	keepalive int            // seconds; 0 is none
 	more      string         // lines for the end of adit's configuration
@@ -62,7 +63,11 @@ func (w *world) openAdit(t terms) (*session, error) {
 		}
 		defer lab.UnmountTUN()
 	}
-	cmd := w.lab.User.Command(w.adit, "run", "-c", file, "--", w.self, agentRole)
+	args := []string{"run", "-c", file}
+	if t.mode != "" {
+		args = append(args, "--mode="+t.mode)
+	}
+	cmd := w.lab.User.Command(w.adit, append(args, "--", w.self, agentRole)...)
 	a, err := hire(cmd, w.limit())
 	if err != nil {
 		return nil, fmt.Errorf("adit: %w", err)

@@ -37,6 +37,8 @@
 //	move.go      addresses that change
 //	idle.go      nothing to do
 //	socket.go    the socket path: connections without an interface
+//	seccomp.go   what it costs to have it behind a program's system calls;
+//	             intercept.go: the calls
 //
 // What comes of them:
 //

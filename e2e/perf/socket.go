@@ -141,9 +141,9 @@ func (w *world) openSocket(engine string, t terms) (*session, error) {
 	return &session{agent: a, main: pid, all: []int{pid}, close: a.dismiss}, nil
 }
 
-// socketStream has streams carried by an agent that is the tunnel.
-func (w *world) socketStream(side string, up, down int) (figures, error) {
-	s, err := w.tunnel(side, terms{socket: true})
+// heldStream has streams carried by connections that the agent has made before.
+func (w *world) heldStream(contender string, t terms, up, down int) (figures, error) {
+	s, err := w.tunnel(contender, t)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +179,7 @@ func socketTrials() []trial {
 	add := func(name, about string, up, down int, must float64) {
 		all = append(all, trial{
 			name: name, about: about + " of a socket in the tunnel's own process", sides: []string{adit, wireguardGo}, against: wireguardGo,
-			measure: func(w *world, side string) (figures, error) { return w.socketStream(side, up, down) },
+			measure: func(w *world, side string) (figures, error) { return w.heldStream(side, terms{socket: true}, up, down) },
 			gates: []gate{
 				cpuGate(wireguardGo, must, 0.25),
 				{side: adit, figure: "gbps", against: wireguardGo, atLeast: true, must: 1.15, aim: 1.3},

@@ -45,6 +45,7 @@ func trials() []trial {
 		moveTrials(),
 		idleTrials(),
 		socketTrials(),
+		seccompTrials(),
 	)
 }
 

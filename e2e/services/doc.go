@@ -6,6 +6,7 @@
 //	stream.go bytes that both sides can compute
 //	dns.go    a nameserver that remembers who asked what
 //	echo.go   TCP and UDP echo
+//	redis.go  the least of redis
 //	ssh.go    ssh with a public key, runs commands
 //	cert.go   the authority behind https
 //

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"math"
+	"net/netip"
+
+	"adit/e2e/lab"
+)
+
+// The sides of these trials: the command's sockets are handed out by adit, or the
+// agent is the tunnel and there is nothing to intercept, or there is no adit.
+const (
+	intercepted = adit + " seccomp"
+	inProcess   = adit + " socket"
+	blockingOne = intercepted + ", blocking"
+	pollingOne  = intercepted + ", nonblocking"
+	plainly     = "plain"
+)
+
+// Of one measurement.
+const (
+	dials = 400
+	calls = 20000
+)
+
+// interceptTerms are how the tunnel of a side is opened.
+func interceptTerms(side string) terms {
+	if side == inProcess {
+		return terms{socket: true}
+	}
+	return terms{mode: "seccomp"}
+}
+
+// dialCost measures how long it takes until a connection is there.
+func (w *world) dialCost(side string) (figures, error) {
+	s, err := w.tunnel(adit, interceptTerms(side))
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	o := order{Do: "dial", Address: netip.AddrPortFrom(lab.ServiceV4, pumpPort).String(), Count: dials}
+	switch side {
+	case blockingOne:
+		o.How = dialBlocking
+	case pollingOne:
+		o.How = dialPolling
+	}
+	a, err := s.tell(o)
+	if err != nil {
+		return nil, err
+	}
+	return figures{"dial": spreadOf(a.Micros).Median}, nil
+}
+
+// callCost measures calls that should not notice adit, or hardly.
+func (w *world) callCost(side string) (figures, error) {
+	var a answer
+	o := order{Do: "calls", Count: calls}
+	if side == plainly {
+		agent, err := w.local()
+		if err != nil {
+			return nil, err
+		}
+		defer agent.dismiss()
+		if a, err = agent.tell(o); err != nil {
+			return nil, err
+		}
+	} else {
+		s, err := w.tunnel(adit, interceptTerms(side))
+		if err != nil {
+			return nil, err
+		}
+		defer s.close()
+		if a, err = s.tell(o); err != nil {
+			return nil, err
+		}
+	}
+	f := figures{}
+	for name, micros := range a.Calls {
+		f[name] = micros
+	}
+	return f, nil
+}
+
+// seccompTrials are what the mode without a namespace costs.
+func seccompTrials() []trial {
+	var all []trial
+	for _, c := range []struct {
+		way      string
+		up, down int
+	}{{"up", 1, 0}, {"down", 0, 1}} {
+		all = append(all, trial{
+			name: "seccomp-" + c.way, about: "one TCP stream, " + c.way + "load, in seccomp mode, and of a socket in the tunnel's own process",
+			sides: []string{intercepted, inProcess}, against: inProcess,
+			measure: func(w *world, side string) (figures, error) {
+				return w.heldStream(adit, interceptTerms(side), c.up, c.down)
+			},
+			gates: []gate{{side: intercepted, figure: "gbps", against: inProcess, atLeast: true, must: 0.8, aim: 1}},
+		})
+	}
+	less := func(side, figure, against string, must float64) gate {
+		return gate{side: side, figure: figure, against: against, added: true, must: must, aim: math.NaN()}
+	}
+	return append(all,
+		trial{
+			name: "seccomp-connect", about: "until a TCP connection is there, in seccomp mode, and of a socket in the tunnel's own process",
+			sides: []string{inProcess, blockingOne, pollingOne}, against: inProcess, measure: (*world).dialCost,
+			gates: []gate{less(blockingOne, "dial", inProcess, 100), less(pollingOne, "dial", inProcess, 350)},
+		},
+		trial{
+			name: "seccomp-calls", about: "system calls that have nothing to do with the tunnel, in seccomp mode and without adit",
+			sides: []string{intercepted, plainly}, against: plainly, measure: (*world).callCost,
+			gates: []gate{
+				less(intercepted, "getppid", plainly, 0.5), less(intercepted, "rw", plainly, 0.5), less(intercepted, "sendmsg", plainly, 15),
+				less(intercepted, "recvmsg", plainly, 15),
+			},
+		},
+	)
+}

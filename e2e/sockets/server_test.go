@@ -1,0 +1,324 @@
+package sockets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"adit/e2e/lab"
+	"adit/e2e/services"
+
+	"golang.org/x/sys/unix"
+)
+
+// Ports of the server, as testdata/transcript/say.h has them.
+const (
+	portEcho        = 7
+	portRefuses     = 2000
+	portResets      = 2001
+	portResetsLater = 2002
+	portGreets      = 2003
+	portCloses      = 2004
+	portCounts      = 2005
+	portDeaf        = 2006
+	portLate        = 2007
+	portUrgent      = 2008
+	portFull        = 2009
+	portGate        = 2010
+	portEnds        = 2011
+	portHowEnded    = 2012
+	portTwice       = 2013
+	portBurst       = 2015
+)
+
+// late is how long what comes late takes.
+const late = 300 * time.Millisecond
+
+// serve starts the services in the caller's namespace.
+func (w *world) serve() error {
+	ends := &endings{}
+	for port, service := range map[int]func(*net.TCPConn){
+		portEcho:     func(c *net.TCPConn) { io.Copy(c, c) },
+		portResets:   resetSoon,
+		portGreets:   greet,
+		portCloses:   func(*net.TCPConn) {},
+		portCounts:   count,
+		portDeaf:     beDeaf,
+		portLate:     answerLate,
+		portUrgent:   sendUrgent,
+		portEnds:     ends.serve,
+		portHowEnded: ends.tell,
+		portResetsLater: func(c *net.TCPConn) {
+			c.Read(make([]byte, 1))
+			c.SetLinger(0)
+		},
+	} {
+		if err := serveTCP(port, service); err != nil {
+			return err
+		}
+	}
+	if err := w.serveFull(); err != nil {
+		return err
+	}
+	for _, a := range []netip.Addr{lab.ServiceV4, lab.ServiceV6} {
+		if err := serveUDP(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serveTCP gives each connection to the service, and closes it then.
+func serveTCP(port int, service func(*net.TCPConn)) error {
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer c.Close(); service(c.(*net.TCPConn)) }()
+		}
+	}()
+	return nil
+}
+
+// resetSoon gives connect(2) the time to return.
+func resetSoon(c *net.TCPConn) {
+	<-time.After(50 * time.Millisecond)
+	c.SetLinger(0)
+}
+
+func greet(c *net.TCPConn) {
+	io.WriteString(c, "hello")
+	c.CloseWrite()
+	io.Copy(io.Discard, c)
+}
+
+func count(c *net.TCPConn) {
+	n, _ := io.Copy(io.Discard, c)
+	fmt.Fprintf(c, "got %d bytes", n)
+}
+
+// beDeaf keeps the connection and takes nothing from it, for as long as a test
+// may last.
+func beDeaf(c *net.TCPConn) {
+	c.SetReadBuffer(8192)
+	<-time.After(15 * time.Second)
+}
+
+func answerLate(c *net.TCPConn) {
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		return
+	}
+	<-time.After(late)
+	io.WriteString(c, "late")
+}
+
+func sendUrgent(c *net.TCPConn) {
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		return
+	}
+	io.WriteString(c, "a")
+	if raw, err := c.SyscallConn(); err == nil {
+		raw.Write(func(fd uintptr) bool {
+			unix.Send(int(fd), []byte("!"), unix.MSG_OOB)
+			return true
+		})
+	}
+	io.WriteString(c, "b")
+	io.Copy(io.Discard, c)
+}
+
+// An endings remembers how the last connection ended.
+type endings struct {
+	mu    sync.Mutex    // guards ended and how
+	ended chan struct{} // closed when the last connection has
+	how   string
+}
+
+// serve is an echo that says hello first.
+func (e *endings) serve(c *net.TCPConn) {
+	ended := make(chan struct{})
+	e.mu.Lock()
+	e.ended, e.how = ended, ""
+	e.mu.Unlock()
+	io.WriteString(c, "hello!")
+	how := "the end"
+	if _, err := io.Copy(c, c); errors.Is(err, syscall.ECONNRESET) {
+		how = "a reset"
+	} else if err != nil {
+		how = err.Error()
+	}
+	e.mu.Lock()
+	e.how = how
+	e.mu.Unlock()
+	close(ended)
+}
+
+// tell waits for the end of the last connection, and says how that was.
+func (e *endings) tell(c *net.TCPConn) {
+	e.mu.Lock()
+	ended := e.ended
+	e.mu.Unlock()
+	if ended == nil {
+		io.WriteString(c, "nothing")
+		return
+	}
+	select {
+	case <-ended:
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		io.WriteString(c, e.how)
+	case <-time.After(3 * time.Second):
+		io.WriteString(c, "no end")
+	}
+}
+
+// A crowded listener's queue is full, so that the kernel drops what comes, until
+// somebody is let in.
+type crowded struct {
+	listener *net.TCPListener
+	server   *lab.Namespace
+	fillers  []net.Conn
+	mu       sync.Mutex // one at a time
+}
+
+// queueLen is how many connections wait in the queue when it is full: one more
+// than listen(2) was told.
+const queueLen = 2
+
+// serveFull starts one, and a gate: when it is told 'o' there, then, in a moment,
+// the next connection is let in, and no other. The answer means that it is full.
+func (w *world) serveFull() error {
+	l, err := listenWithShortQueue(portFull)
+	if err != nil {
+		return err
+	}
+	c := &crowded{listener: l, server: w.Server}
+	if err := c.fill(); err != nil {
+		return err
+	}
+	return serveTCP(portGate, func(gate *net.TCPConn) {
+		order := make([]byte, 1)
+		gate.Read(order)
+		c.mu.Lock()
+		if order[0] == 'o' {
+			time.AfterFunc(late, c.letOneIn)
+		} else {
+			c.mu.Unlock()
+		}
+		io.WriteString(gate, "!") // it is full
+	})
+}
+
+// fill fills the queue; the caller is on the server.
+func (c *crowded) fill() error {
+	for range queueLen {
+		f, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", portFull), 5*time.Second)
+		if err != nil {
+			return fmt.Errorf("fill the queue: %w", err)
+		}
+		c.fillers = append(c.fillers, f)
+	}
+	return nil
+}
+
+// letOneIn empties the queue, waits for one connection, and fills the queue
+// again. c.mu must be held, and is released.
+func (c *crowded) letOneIn() {
+	defer c.mu.Unlock()
+	c.listener.SetDeadline(time.Now().Add(8 * time.Second))
+	for range queueLen {
+		if f, err := c.listener.Accept(); err == nil {
+			f.Close()
+		}
+	}
+	for _, f := range c.fillers {
+		f.Close()
+	}
+	c.fillers = nil
+	let, err := c.listener.Accept()
+	if err == nil {
+		go func() { defer let.Close(); io.Copy(io.Discard, let) }()
+	}
+	if err := c.server.Do(c.fill); err != nil {
+		panic("BUG: " + err.Error())
+	}
+}
+
+// listenWithShortQueue returns a listener whose queue holds queueLen connections
+// that wait to be accepted. net's own holds thousands.
+func listenWithShortQueue(port int) (*net.TCPListener, error) {
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return nil, err
+	}
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var again error
+	if err := raw.Control(func(fd uintptr) { again = unix.Listen(int(fd), queueLen-1) }); err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), again
+}
+
+// serveUDP starts the services of datagrams at one address: an answer must come
+// from where the question went to.
+func serveUDP(a netip.Addr) error {
+	listen := func(port int) (net.PacketConn, error) {
+		var c net.ListenConfig
+		return c.ListenPacket(context.Background(), "udp", netip.AddrPortFrom(a, uint16(port)).String())
+	}
+	echo, err := listen(portEcho)
+	if err != nil {
+		return err
+	}
+	go services.EchoUDP(echo)
+	first, err := listen(portTwice)
+	if err != nil {
+		return err
+	}
+	second, err := listen(portTwice + 1)
+	if err != nil {
+		return err
+	}
+	go answerDatagrams(first, func(b []byte, from net.Addr) {
+		first.WriteTo([]byte("from the one"), from)
+		second.WriteTo([]byte("from the other"), from)
+	})
+	burst, err := listen(portBurst)
+	if err != nil {
+		return err
+	}
+	go answerDatagrams(burst, func(b []byte, from net.Addr) {
+		for i := range b[0] {
+			burst.WriteTo([]byte{i}, from)
+		}
+	})
+	return nil
+}
+
+func answerDatagrams(c net.PacketConn, answer func(b []byte, from net.Addr)) {
+	buf := make([]byte, 1<<16)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		if n > 0 {
+			answer(buf[:n], from)
+		}
+	}
+}

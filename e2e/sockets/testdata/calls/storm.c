@@ -1,0 +1,131 @@
+/* Signals all the time: with SA_RESTART no call may notice. */
+#include "calls.h"
+
+static struct place there, own;
+static int listener, udp;
+
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
+/* Each of these returns what failed, or NULL. */
+
+static const char *blocking(void)
+{
+	int fd = stream(&there, 0);
+	const char *failed = connect(fd, (void *)&there.addr, there.len) ? "connect" : echoes(fd) ? NULL : "echo";
+
+	close(fd);
+	return failed;
+}
+
+static const char *nonblocking(void)
+{
+	int fd = stream(&there, SOCK_NONBLOCK), err = 0, n;
+	struct pollfd p = { fd, POLLOUT, 0 };
+	socklen_t len = sizeof err;
+	const char *failed = NULL;
+
+	if (connect(fd, (void *)&there.addr, there.len) == 0 || errno != EINPROGRESS)
+		failed = "connect";
+	while (!failed && (n = poll(&p, 1, 5000)) < 1)
+		if (n == 0 || errno != EINTR) /* poll is never restarted: signal(7) */
+			failed = "poll";
+	if (!failed && (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) || err)) {
+		errno = err;
+		failed = "SO_ERROR";
+	}
+	fcntl(fd, F_SETFL, 0);
+	if (!failed && !echoes(fd))
+		failed = "echo";
+	close(fd);
+	return failed;
+}
+
+static const char *accepted(void)
+{
+	struct place from = { .len = sizeof from.addr };
+	int c = stream(&own, 0), s;
+	const char *failed = NULL;
+
+	if (connect(c, (void *)&own.addr, own.len))
+		failed = "connect";
+	s = failed ? -1 : accept(listener, (void *)&from.addr, &from.len);
+	if (!failed && s < 0)
+		failed = "accept";
+	if (!failed && (send(c, "x", 1, 0) != 1 || recv(s, &(char){ 0 }, 1, 0) != 1))
+		failed = "send and recv";
+	close(c);
+	if (s >= 0)
+		close(s);
+	return failed;
+}
+
+static const char *datagrams(void)
+{
+	struct place from = { .len = sizeof from.addr };
+	static unsigned count;
+	char out[16], in[16];
+	struct iovec v = { in, sizeof in };
+	struct msghdr m = { .msg_name = &from.addr, .msg_namelen = sizeof from.addr, .msg_iov = &v, .msg_iovlen = 1 };
+	int n = snprintf(out, sizeof out, "%u", ++count);
+
+	if (sendto(udp, out, n, 0, (void *)&there.addr, there.len) != n)
+		return "sendto";
+	if (recvfrom(udp, in, sizeof in, 0, (void *)&from.addr, &from.len) != n || memcmp(in, out, n))
+		return "recvfrom";
+	v = (struct iovec){ out, n };
+	m.msg_name = &there.addr, m.msg_namelen = there.len;
+	if (sendmsg(udp, &m, 0) != n)
+		return "sendmsg";
+	v = (struct iovec){ in, sizeof in };
+	m.msg_name = &from.addr, m.msg_namelen = sizeof from.addr;
+	if (recvmsg(udp, &m, 0) != n || memcmp(in, out, n))
+		return "recvmsg";
+	return NULL;
+}
+
+/* again - do it many times and print how often it went well, and how not */
+static void again(const char *name, int times, const char *(*once)(void))
+{
+	int good = 0;
+	const char *failed;
+
+	for (int i = 0; i < times; i++) {
+		errno = 0;
+		failed = once();
+		if (!failed) {
+			good++;
+			continue;
+		}
+		printf("%s failed, round %d: %s: %s\n", name, i, failed, strerror(errno));
+		break;
+	}
+	printf("%s %d\n", name, good);
+	fflush(stdout);
+}
+
+/* storm IP PORT N LOOPBACK: each N times, with a signal every 2 ms: a call that is answered by another process takes some 100 µs, and begins anew. */
+int storm(char **argv)
+{
+	struct sigaction a = { .sa_handler = nothing, .sa_flags = SA_RESTART };
+	struct itimerval t = { { 0, 2000 }, { 0, 2000 } }, off = { { 0, 0 }, { 0, 0 } };
+	int n = atoi(argv[2]);
+
+	there = place(argv[0], argv[1]);
+	own = place(argv[3], "0");
+	listener = stream(&own, 0);
+	if (bind(listener, (void *)&own.addr, own.len) || listen(listener, 5) || getsockname(listener, (void *)&own.addr, &own.len))
+		die("listen");
+	udp = socket(there.addr.ss_family, SOCK_DGRAM, 0);
+	sigaction(SIGALRM, &a, NULL);
+	setitimer(ITIMER_REAL, &t, NULL);
+	again("blocking", n, blocking);
+	again("nonblocking", n, nonblocking);
+	again("accepted", n, accepted);
+	if (udp >= 0)
+		again("datagrams", n, datagrams);
+	setitimer(ITIMER_REAL, &off, NULL);
+	return 0;
+}

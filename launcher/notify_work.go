@@ -1,0 +1,197 @@
+package launcher
+
+import (
+	"context"
+	"time"
+
+	"adit/broker"
+
+	"golang.org/x/sys/unix"
+)
+
+// A signal ends a call that waits for its answer, whatever has been done for it by
+// then. Most programs have it made again (SA_RESTART, signal(7)), and the same thread
+// comes with the same arguments, perhaps while the first is still at work: what has
+// been done is told then, and not done twice.
+
+// work is a call that is being done.
+type work struct {
+	call   *call
+	cancel context.CancelCauseFunc // of the call's context, once it waits
+
+	over    chan struct{} // closed when it has been done; then:
+	outcome outcome
+	left    bool          // nobody was told the outcome: it is for the heir
+	heir    chan struct{} // of who makes the call again; closed when another one does. nil: nobody
+}
+
+// stop ends the waiting of a call that nobody waits for.
+func (w *work) stop() {
+	if w.cancel != nil {
+		w.cancel(nil)
+	}
+}
+
+// isAgain reports whether c is the same call, made again.
+func (c *call) isAgain(of *call) bool { return c.nr == of.nr && c.arg == of.arg }
+
+// undelivered is an outcome that nobody was told.
+type undelivered struct {
+	call    call
+	outcome outcome
+	at      time.Time
+}
+
+const (
+	// restartLife is how long a call may take to be made again: as long as the
+	// handler of the signal.
+	restartLife = time.Second
+	// maxUndelivered is how many threads' outcomes are remembered.
+	maxUndelivered = 256
+)
+
+// take does a call.
+func (n *notifier) take(req *notifRequest) {
+	c := &call{caller: caller{int(req.pid)}, id: req.id, nr: req.nr, arg: req.args}
+	defer c.giveBack()
+	do := n.calls[c.nr]
+	if do == nil {
+		n.answer(c, failure(unix.ENOSYS))
+		return
+	}
+	w, o, made := n.begin(c)
+	if w == nil {
+		return
+	}
+	if !made {
+		o, made = n.madeBefore(c)
+	}
+	if !made {
+		o = n.do(w, do)
+	}
+	if o.errno == unix.EPERM && broker.IsOthers(c.tid) {
+		// Only its own user may look at it, as at what root has started as another.
+		n.more()
+		c.ctx = nil
+		broker.AsThread(c.tid, func() { o = n.do(w, do) })
+	}
+	n.finish(w, o)
+}
+
+// begin notes that a call is being done. The same call of the same thread, if that is
+// still being done, is waited for: what it has come to and nobody was told is the
+// outcome of this one. It returns nil if the call has been made once more in the
+// meantime. A different call ends one that waits.
+func (n *notifier) begin(c *call) (w *work, o outcome, made bool) {
+	w = &work{call: c, over: make(chan struct{})}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	old := n.active[c.tid]
+	if old == nil || !c.isAgain(old.call) {
+		if old != nil {
+			old.stop()
+		}
+		n.active[c.tid] = w
+		return w, o, false
+	}
+	if old.heir != nil {
+		close(old.heir)
+	}
+	mine := make(chan struct{})
+	old.heir = mine
+	n.mu.Unlock()
+	n.more()
+	select {
+	case <-mine:
+	case <-old.over:
+	}
+	n.mu.Lock()
+	if old.heir != mine {
+		return nil, o, false
+	}
+	n.active[c.tid] = w
+	return w, old.outcome, old.left
+}
+
+// do does a call, and waits if it has to.
+func (n *notifier) do(w *work, do handler) outcome {
+	c := w.call
+	o := do(n, c)
+	if !o.waits {
+		return o
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	n.mu.Lock()
+	w.cancel = cancel
+	n.mu.Unlock()
+	n.more() // only now: others can receive what ends it
+	watch := time.AfterFunc(watchAfter, func() { n.lender.watch(ctx, c.tid, func() { cancel(broker.ErrGone) }) })
+	defer watch.Stop()
+	defer cancel(nil)
+	c.ctx = ctx
+	return do(n, c)
+}
+
+// watchAfter is how long a call has to wait for its thread to be watched: with that
+// its context ends, too.
+const watchAfter = 20 * time.Millisecond
+
+// finish tells what a call has come to, or leaves it to who makes it again.
+func (n *notifier) finish(w *work, o outcome) {
+	told := n.answer(w.call, o)
+	n.mu.Lock()
+	switch {
+	case w.heir != nil: // who takes its place
+		w.outcome, w.left = o, !told && o.once
+	case !told && o.once:
+		n.remember(undelivered{*w.call, o, time.Now()})
+		fallthrough
+	default:
+		if n.active[w.call.tid] == w {
+			delete(n.active, w.call.tid)
+		}
+	}
+	n.mu.Unlock()
+	close(w.over)
+	if !told && !o.once && o.lost != nil {
+		o.lost()
+	}
+}
+
+// remember keeps what nobody was told. n.mu must be held.
+func (n *notifier) remember(u undelivered) {
+	if len(n.undelivered) >= maxUndelivered {
+		for tid, old := range n.undelivered {
+			if time.Since(old.at) > restartLife {
+				n.drop(tid)
+			}
+		}
+	}
+	n.drop(u.call.tid)
+	n.undelivered[u.call.tid] = u
+}
+
+// drop forgets what a thread was not told. n.mu must be held.
+func (n *notifier) drop(tid int) {
+	if u, there := n.undelivered[tid]; there && u.outcome.fd > 0 {
+		unix.Close(u.outcome.fd)
+	}
+	delete(n.undelivered, tid)
+}
+
+// madeBefore returns the outcome of the same call of the same thread, if that was done
+// and not told.
+func (n *notifier) madeBefore(c *call) (o outcome, made bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	u, there := n.undelivered[c.tid]
+	switch {
+	case !there:
+	case time.Since(u.at) > restartLife:
+		n.drop(c.tid)
+	case c.isAgain(&u.call):
+		delete(n.undelivered, c.tid)
+		return u.outcome, true
+	}
+	return o, false
+}
