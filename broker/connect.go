@@ -17,7 +17,7 @@ import (
 type dial struct {
 	ino    uint64
 	family int
-	fd     int // of the program's socket, ours
+	fd     int // of the program's socket, ours; -1 if it is borrowed again when needed
 	far    netip.AddrPort
 	local  netip.AddrPort // what the program's end is called meanwhile
 	native netip.AddrPort // and by the kernel, if hole
@@ -180,11 +180,13 @@ func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far
 	if nonblock {
 		err := unix.Connect(own, toUnix(family, b.lo.hole.at))
 		at, nameErr := nativeLocal(own)
-		// The socket is found by its address. A copy would keep it, should the program
-		// close it.
-		unix.Close(own)
-		d.fd = -1
-		if err != unix.EINPROGRESS || nameErr != nil {
+		failed := err != unix.EINPROGRESS || nameErr != nil
+		if failed || b.cfg.Borrow != nil {
+			// A copy would keep the socket, should the program close it.
+			unix.Close(own)
+			d.fd = -1
+		}
+		if failed {
 			return errnoOf(errors.Join(err, nameErr))
 		}
 		d.native, d.local = at, netip.AddrPortFrom(local.Addr(), at.Port())
@@ -321,9 +323,11 @@ func (b *Broker) fail(d *dial) {
 	d.ends = true
 	remember(s.failed, d.ino, d.errno)
 	s.mu.Unlock()
-	fd := -1
+	fd := d.fd
 	if b.cfg.Borrow != nil {
-		fd = b.cfg.Borrow(d.ino)
+		if fd = b.cfg.Borrow(d.ino); fd >= 0 {
+			defer unix.Close(fd)
+		}
 	}
 	if fd < 0 {
 		if end, err := b.lo.hole.pull(d.native); err == nil {
@@ -332,7 +336,6 @@ func (b *Broker) fail(d *dial) {
 		}
 		return
 	}
-	defer unix.Close(fd)
 	rawConnect(fd, unspecified)
 	unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	unix.Connect(fd, toUnix(d.family, b.lo.nobody))
