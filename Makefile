@@ -37,8 +37,9 @@ SHIMFLAGS    = -std=c11 -D_DEFAULT_SOURCE -O2 -Wall -Wextra -Wmissing-prototypes
 # Suites of end-to-end tests are those that say so; all else needs nothing. The
 # one that waits in real time, and does little else, goes first and beside others.
 SUITES       = $(sort $(shell grep -rl --include=main_test.go 'suite.Main' e2e | xargs -n1 dirname | sed 's,^,./,'))
-# e2e/sockets lists what is not yet as it should be, and takes its time: make sockets.
-E2E          = ./e2e/wire $(filter-out ./e2e/wire ./e2e/sockets,$(SUITES))
+# e2e alone comes after it: its races take every processor that there is. e2e/sockets
+# lists what is not yet as it should be, and takes its time: make sockets.
+E2E          = ./e2e/wire $(filter-out ./e2e ./e2e/wire ./e2e/sockets,$(SUITES))
 UNIT         = $(shell go list $(TAGS) ./... | grep -vxE "$$(echo $(SUITES:./%=adit/%) | tr ' ' '|')")
 GOTEST       = go test $(TAGS)
 SUMMARY      = tee bin/test.log | awk -f .ci/summary.awk
@@ -62,6 +63,7 @@ test: build ## every test; what cannot run here is skipped, and said
 	mkdir -p bin
 	{ failed=0; $(GOTEST) -v -coverprofile bin/cover.out $(UNIT) || failed=1; \
 	  ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 20m -p 2 $(E2E) || failed=1; \
+	  ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 30m ./e2e || failed=1; \
 	  exit $$failed; } 2>&1 | $(SUMMARY)
 
 test-c: preload ## tests of the library of preload mode, parts of it under the sanitizers

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,7 +27,11 @@ func (w *world) leaktest(t *testing.T, s surrounding, args ...string) *exec.Cmd 
 // All is well here, and adit leaktest says so: as whoever it is run by, and
 // without a packet that leaves the host but by the tunnel.
 func TestLeaktestFindsNoLeak(t *testing.T) {
-	eachSurrounding(t, everywhere(), func(t *testing.T, w *world, s surrounding) {
+	// The same list is tried by everybody in TestHostileProgramDoesNotGetOut.
+	list := slices.DeleteFunc(everywhere(), func(s surrounding) bool {
+		return s.mode != "" && (s.who != hostile.User || s.confine != nil)
+	})
+	eachSurrounding(t, list, func(t *testing.T, w *world, s surrounding) {
 		file := conf{}.write(t, w)
 		o, err := s.oracle()
 		if err != nil {
