@@ -163,7 +163,7 @@ func serveCall(listener int, f func(*notifRequest) error) error {
 // tryMemory reads and writes back the probe's address in the memory of thread tid.
 func tryMemory(tid int, at uintptr) error {
 	buf := make([]byte, len(probeAddress))
-	local := []unix.Iovec{{Base: &buf[0], Len: uint64(len(buf))}}
+	local := iovec(buf)
 	remote := []unix.RemoteIovec{{Base: at, Len: len(buf)}}
 	if _, err := unix.ProcessVMReadv(tid, local, remote, 0); err != nil {
 		return step(stepRead, err)
