@@ -99,7 +99,7 @@ func (b *Broker) connectAgain(family, fd int) syscall.Errno {
 }
 
 // connectOwn connects to a listener of the program's own. Where there is none the
-// kernel refuses, in its own way: nobody listens at the relay's address, port 1.
+// kernel refuses, in its own way.
 func (b *Broker) connectOwn(ino uint64, family, fd int, far netip.AddrPort) syscall.Errno {
 	to, known := b.streams.listener(far)
 	if !known {

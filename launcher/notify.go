@@ -60,6 +60,7 @@ type outcome struct {
 	keep    bool   // fd is kept by the lender
 	lost    func() // undoes what was done, if nobody waits any more
 	once    bool   // what was done is not to be done again by the same call
+	inode   uint64 // of the socket that it was done with
 }
 
 // A handler does a call. The first time ctx is nil: it must not wait then.

@@ -66,6 +66,10 @@ func (n *notifier) take(req *notifRequest) {
 	if !made {
 		o, made = n.madeBefore(c)
 	}
+	if made && !n.isAbout(c, o.inode) {
+		o.drop()
+		made = false
+	}
 	if !made {
 		o = n.do(w, do)
 	}
@@ -76,6 +80,13 @@ func (n *notifier) take(req *notifRequest) {
 		broker.AsThread(c.tid, func() { o = n.do(w, do) })
 	}
 	n.finish(w, o)
+}
+
+// isAbout reports whether a call is about the socket with the inode: by the same number
+// it may be another one by now.
+func (n *notifier) isAbout(c *call, inode uint64) bool {
+	s, errno := n.subject(c)
+	return errno == 0 && s.inode == inode
 }
 
 // begin notes that a call is being done. The same call of the same thread, if that is
@@ -139,6 +150,9 @@ const watchAfter = 20 * time.Millisecond
 // finish tells what a call has come to, or leaves it to who makes it again.
 func (n *notifier) finish(w *work, o outcome) {
 	told := n.answer(w.call, o)
+	if w.call.about != nil {
+		o.inode = w.call.about.inode
+	}
 	n.mu.Lock()
 	switch {
 	case w.heir != nil: // who takes its place
@@ -173,10 +187,17 @@ func (n *notifier) remember(u undelivered) {
 
 // drop forgets what a thread was not told. n.mu must be held.
 func (n *notifier) drop(tid int) {
-	if u, there := n.undelivered[tid]; there && u.outcome.fd > 0 {
-		unix.Close(u.outcome.fd)
+	if u, there := n.undelivered[tid]; there {
+		u.outcome.drop()
 	}
 	delete(n.undelivered, tid)
+}
+
+// drop closes the descriptor of an outcome that nobody will be told.
+func (o *outcome) drop() {
+	if o.fd > 0 {
+		unix.Close(o.fd)
+	}
 }
 
 // madeBefore returns the outcome of the same call of the same thread, if that was done
