@@ -32,6 +32,15 @@ func (w *work) stop() {
 	}
 }
 
+// passOver has the heir, if there is one, give up: its thread makes another call.
+// The notifier's mu must be held.
+func (w *work) passOver() {
+	if w.heir != nil {
+		close(w.heir)
+		w.heir = nil
+	}
+}
+
 // isAgain reports whether c is the same call, made again.
 func (c *call) isAgain(of *call) bool { return c.nr == of.nr && c.arg == of.arg }
 
@@ -101,13 +110,12 @@ func (n *notifier) begin(c *call) (w *work, o outcome, made bool) {
 	if old == nil || !c.isAgain(old.call) {
 		if old != nil {
 			old.stop()
+			old.passOver()
 		}
 		n.active[c.tid] = w
 		return w, o, false
 	}
-	if old.heir != nil {
-		close(old.heir)
-	}
+	old.passOver()
 	mine := make(chan struct{})
 	old.heir = mine
 	n.mu.Unlock()
@@ -150,6 +158,9 @@ const watchAfter = 20 * time.Millisecond
 // finish tells what a call has come to, or leaves it to who makes it again.
 func (n *notifier) finish(w *work, o outcome) {
 	told := n.answer(w.call, o)
+	if !told && !o.once && o.lost != nil {
+		o.lost() // before the heir begins, who takes it then
+	}
 	if w.call.about != nil {
 		o.inode = w.call.about.inode
 	}
@@ -167,9 +178,6 @@ func (n *notifier) finish(w *work, o outcome) {
 	}
 	n.mu.Unlock()
 	close(w.over)
-	if !told && !o.once && o.lost != nil {
-		o.lost()
-	}
 }
 
 // remember keeps what nobody was told. n.mu must be held.
