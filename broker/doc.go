@@ -21,7 +21,8 @@
 //	address.go     the private network on lo, and which of its addresses means what
 //	stream.go      TCP sockets: made, bound, accepted; name.go, procnet.go: what they
 //	               are called;
-//	               connect.go: on behalf; hole.go: a connect that stays pending;
+//	               connect.go: on behalf; dial.go: how a connection is made meanwhile;
+//	               pending.go, hole.go: what a socket looks like until then;
 //	               relay.go: bytes to and from the tunnel; wait.go: waiting for a socket
 //	guard.go       ports that stay the program's
 //	expose.go      listeners that are reached from the tunnel

@@ -39,9 +39,15 @@ func (w *streamWorld) borrow(ino uint64) int {
 
 func newStreamWorld(t testing.TB) *streamWorld {
 	t.Helper()
+	return newStreamWorldOver(t, func(d netstack.Dialer) netstack.Dialer { return d })
+}
+
+// newStreamWorldOver is newStreamWorld whose Broker dials by what over makes.
+func newStreamWorldOver(t testing.TB, over func(netstack.Dialer) netstack.Dialer) *streamWorld {
+	t.Helper()
 	near, far := newNetwork(t)
 	w := &streamWorld{t: t, far: far}
-	b, err := New(Config{Dialer: near, Addresses: []netip.Addr{near4, near6}, Borrow: w.borrow})
+	b, err := New(Config{Dialer: over(near), Addresses: []netip.Addr{near4, near6}, Borrow: w.borrow})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +115,15 @@ func (s *testStream) inode() uint64 {
 }
 
 func (s *testStream) connect(to string) syscall.Errno {
-	return s.w.b.Connect(context.Background(), s.inode(), s.fd, sockaddr(s.family, addr(to)))
+	return s.connectWith(context.Background(), sockaddr(s.family, addr(to)))
+}
+
+func (s *testStream) connectWith(ctx context.Context, sa []byte) syscall.Errno {
+	errno, relay := s.w.b.Connect(ctx, s.inode(), s.fd, sa)
+	if relay != nil {
+		go relay()
+	}
+	return errno
 }
 
 func (s *testStream) wantConnect(to string, want syscall.Errno) {

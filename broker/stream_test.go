@@ -91,7 +91,7 @@ func TestConnectThatNobodyAnswersStaysPending(t *testing.T) {
 		t.Errorf("getpeername: got %v, want ENOTCONN", errno)
 	}
 	// connect(2): AF_UNSPEC makes it a new one.
-	if errno := w.b.Connect(context.Background(), s.inode(), s.fd, unspecified); errno != ok {
+	if errno := s.connectWith(context.Background(), unspecified); errno != ok {
 		t.Fatalf("disconnect: %v", errno)
 	}
 	w.echo("7")
@@ -393,10 +393,10 @@ func TestConnectThatIsInterruptedGoesOn(t *testing.T) {
 	s.wantConnect("10.9.0.77:7", unix.EINPROGRESS)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if errno := w.b.Connect(ctx, s.inode(), s.fd, sockaddr(s.family, addr("10.9.0.77:7"))); errno != unix.EINTR {
+	if errno := s.connectWith(ctx, sockaddr(s.family, addr("10.9.0.77:7"))); errno != unix.EINTR {
 		t.Errorf("got %v, want EINTR", errno)
 	}
-	s.wantConnect("10.9.0.77:7", unix.EINPROGRESS)
+	s.wantConnect("10.9.0.77:7", unix.EALREADY)
 }
 
 // Who has heard that it is connected and asks by another connect, as Redis's client

@@ -60,6 +60,7 @@ type outcome struct {
 	keep    bool   // fd is kept by the lender
 	lost    func() // undoes what was done, if nobody waits any more
 	once    bool   // what was done is not to be done again by the same call
+	then    func() // what remains to be done when it has been told; it may last
 	inode   uint64 // of the socket that it was done with
 }
 

@@ -31,17 +31,18 @@ func (n *notifier) elsewhere(c *call, s *subject, sa []byte, payload func() ([]b
 	}
 	// RFC 7413: connect, and the first bytes with it.
 	b, errno := payload()
-	if errno == 0 {
-		errno = n.broker.Connect(c.ctx, s.inode, s.fd, sa)
-	}
 	if errno != 0 {
 		return failure(errno)
 	}
-	sent, err := unix.SendmsgN(s.fd, b, nil, nil, flags&^unix.MSG_FASTOPEN|unix.MSG_NOSIGNAL)
-	if err != nil {
-		return failure(errnoOf(err))
+	o := n.connectStream(c, s, sa)
+	if o.errno != 0 {
+		return o
 	}
-	return outcome{value: int64(sent), once: true}
+	sent, err := unix.SendmsgN(s.fd, b, nil, nil, flags&^unix.MSG_FASTOPEN|unix.MSG_NOSIGNAL)
+	if o.value = int64(sent); err != nil {
+		o.errno = errnoOf(err)
+	}
+	return o
 }
 
 func (n *notifier) sendto(c *call) outcome {

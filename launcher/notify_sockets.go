@@ -101,19 +101,35 @@ func (n *notifier) connect(c *call) outcome {
 	case s.datagram != nil:
 		errno = s.datagram.Connect(sa)
 	case s.stream:
-		n.lender.connects(s.inode, place{c.tid, int32(uint32(c.arg[0]))})
-		if errno = n.broker.Connect(c.ctx, s.inode, s.fd, sa); errno != unix.EINPROGRESS {
-			n.lender.connected(s.inode)
-		}
+		return n.connectStream(c, s, sa)
 	case s.fd < 0:
 		errno = unix.EISCONN // of all but those a copy is kept
 	default:
 		errno = n.broker.ConnectUnix(c.tid, s.fd, sa)
 	}
-	if s.datagram == nil && !s.stream && errno == 0 {
+	if s.datagram == nil && errno == 0 {
 		n.lender.letGo(s.inode)
 	}
-	return outcome{errno: errno, once: errno == 0 || errno == unix.EINPROGRESS}
+	return outcome{errno: errno, once: errno == 0}
+}
+
+// connectStream is connect of a TCP socket of ours. While it is pending, also after a
+// signal has ended the call, the broker may want to have the socket again.
+func (n *notifier) connectStream(c *call, s *subject, sa []byte) outcome {
+	n.lender.connects(s.inode, place{c.tid, int32(uint32(c.arg[0]))})
+	o := outcome{}
+	switch o.errno, o.then = n.broker.Connect(c.ctx, s.inode, s.fd, sa); o.errno {
+	case 0, unix.EINPROGRESS:
+		o.once = true
+	case unix.EINTR, unix.EALREADY:
+	default:
+		ino, fd, errno := s.inode, s.fd, o.errno
+		o.lost = func() { n.broker.Untold(ino, fd, errno) }
+	}
+	if o.errno != unix.EINPROGRESS && o.errno != unix.EINTR && o.errno != unix.EALREADY {
+		n.lender.connected(s.inode)
+	}
+	return o
 }
 
 func isNonblocking(fd int) bool {

@@ -62,15 +62,23 @@ const (
 // take does a call.
 func (n *notifier) take(req *notifRequest) {
 	c := &call{caller: caller{int(req.pid)}, id: req.id, nr: req.nr, arg: req.args}
-	defer c.giveBack()
 	do := n.calls[c.nr]
 	if do == nil {
 		n.answer(c, failure(unix.ENOSYS))
 		return
 	}
+	then := n.serveCall(c, do)
+	c.giveBack()
+	if then != nil {
+		then()
+	}
+}
+
+// serveCall does a call and tells what it has come to. What remains is for the caller.
+func (n *notifier) serveCall(c *call, do handler) (then func()) {
 	w, o, made := n.begin(c)
 	if w == nil {
-		return
+		return nil
 	}
 	if !made {
 		o, made = n.madeBefore(c)
@@ -88,7 +96,9 @@ func (n *notifier) take(req *notifRequest) {
 		c.ctx = nil
 		broker.AsThread(c.tid, func() { o = n.do(w, do) })
 	}
+	then, o.then = o.then, nil // once, whoever is told
 	n.finish(w, o)
+	return then
 }
 
 // isAbout reports whether a call is about the socket with the inode: by the same number

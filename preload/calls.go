@@ -73,7 +73,9 @@ func (s *Server) call(ctx context.Context, r *request) answer {
 	}
 	switch r.op {
 	case opConnect:
-		return failed(b.Connect(ctx, st.Ino, fd, r.data))
+		errno, relay := b.Connect(ctx, st.Ino, fd, r.data)
+		r.then = relay
+		return failed(errno)
 	case opBind:
 		return failed(b.Bind(st.Ino, fd, r.data))
 	case opListen:

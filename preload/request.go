@@ -17,6 +17,7 @@ type request struct {
 	from   unix.Ucred // all zero if the kernel did not say
 	end    int        // of the pair, where the answer goes; -1 if there is none
 	socket int        // that the question is about; -1 if there is none
+	then   func()     // what remains to be done when the answer has been sent; it may last
 }
 
 // newRequest takes what came beside a question.
@@ -101,6 +102,9 @@ func (s *Server) answer(ctx context.Context, r *request) {
 	}
 	// Nobody is there any more, or takes it at once: it is the first message.
 	unix.Sendmsg(r.end, a.append(nil), rights, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	if r.then != nil {
+		go r.then()
+	}
 }
 
 // waits reports whether the operation may take its time.

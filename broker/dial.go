@@ -1,0 +1,265 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A dial is a connection through the tunnel that is being made for a socket of the
+// program's.
+type dial struct {
+	ino    uint64
+	family int
+	far    netip.AddrPort
+	local  netip.AddrPort // what the program's end is called meanwhile; under streams.mu
+	ends   bool           // the socket is being told how it has ended; under streams.mu
+
+	cancel context.CancelFunc
+	done   chan struct{} // closed when it has come to its end; then:
+	errno  syscall.Errno
+
+	mu      sync.Mutex     // guards what follows; before streams.mu
+	fd      int            // of the program's socket, ours; -1 if it is borrowed again when needed
+	pends   bool           // the socket's own connect is pending, in the hole
+	native  netip.AddrPort // and this is what the kernel calls it then
+	waiters int            // calls that wait for the end
+	decided bool           // it is known how it ends: none of these changes any more, and
+	told    bool           // somebody was waiting
+}
+
+// connectFar connects through the tunnel. For relay see Connect.
+func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far, local netip.AddrPort, nonblock bool) (errno syscall.Errno, relay func()) {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return errnoOf(err), nil
+	}
+	d := &dial{ino: ino, family: family, fd: own, far: far, local: local, done: make(chan struct{})}
+	if family == unix.AF_INET6 {
+		speakIPv4(fd)
+	}
+	if nonblock {
+		if errno := b.pend(d); errno != ok {
+			d.close()
+			return errno, nil
+		}
+	}
+	dialCtx, cancel := context.WithTimeout(b.ctx, patience(fd))
+	d.cancel = cancel
+	s := &b.streams
+	s.mu.Lock()
+	s.dials[ino] = d
+	s.mu.Unlock()
+	if nonblock {
+		s.running.Go(func() { b.makeAndRelay(dialCtx, d) })
+		return unix.EINPROGRESS, nil
+	}
+	soon := time.AfterFunc(pendAfter, func() { b.pend(d) })
+	defer soon.Stop()
+	if timeout(fd, unix.SO_SNDTIMEO) != nil {
+		s.running.Go(func() { b.makeAndRelay(dialCtx, d) })
+		return b.await(ctx, d, fd), nil
+	}
+	return b.makeHere(ctx, dialCtx, d, fd)
+}
+
+// makeHere makes the connection for a call that waits, without another goroutine. If
+// its caller gives up meanwhile, it goes on all the same, but for nobody it does not.
+func (b *Broker) makeHere(ctx, dialCtx context.Context, d *dial, fd int) (errno syscall.Errno, relay func()) {
+	d.mu.Lock()
+	d.waiters++
+	d.mu.Unlock()
+	leave := context.AfterFunc(ctx, func() {
+		if context.Cause(ctx) == ErrGone {
+			d.cancel()
+			return
+		}
+		b.pend(d)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if !d.decided {
+			d.waiters--
+		}
+	})
+	defer leave()
+	near, far := b.make(dialCtx, d)
+	if d.errno == ok {
+		b.streams.running.Add(1)
+		relay = func() {
+			defer b.streams.running.Done()
+			b.carryOn(d, near, far)
+		}
+	}
+	if d.told {
+		return d.tell(fd), relay
+	}
+	return unix.EINTR, relay
+}
+
+// await waits for the end of a dial, as a connect of fd does.
+func (b *Broker) await(ctx context.Context, d *dial, fd int) syscall.Errno {
+	d.mu.Lock()
+	d.waiters++
+	d.mu.Unlock()
+	errno := syscall.Errno(unix.EINTR)
+	select {
+	case <-d.done:
+	case <-ctx.Done():
+	case <-timeout(fd, unix.SO_SNDTIMEO):
+		errno = unix.EINPROGRESS // socket(7), SO_SNDTIMEO
+	}
+	b.pend(d)
+	d.mu.Lock()
+	d.waiters--
+	decided := d.decided
+	d.mu.Unlock()
+	if !decided {
+		return errno
+	}
+	<-d.done
+	return d.tell(fd)
+}
+
+// tell returns how a dial has ended to a call that has waited for it: then the socket
+// is idle, if it is not connected.
+func (d *dial) tell(fd int) syscall.Errno {
+	switch {
+	case !d.pends:
+	case d.errno != ok:
+		idle(fd)
+	default:
+		unix.Connect(fd, toUnix(d.family, d.native)) // which hears that it has been made: once
+	}
+	return d.errno
+}
+
+// decide ends what could change in a dial.
+func (d *dial) decide() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.decided, d.told = true, d.waiters > 0
+}
+
+// close gives back the socket.
+func (d *dial) close() {
+	if d.fd >= 0 {
+		unix.Close(d.fd)
+		d.fd = -1
+	}
+}
+
+// makeAndRelay makes the connection and carries it to its end.
+func (b *Broker) makeAndRelay(ctx context.Context, d *dial) {
+	if near, far := b.make(ctx, d); d.errno == ok {
+		b.carryOn(d, near, far)
+	}
+}
+
+// make makes the connection and joins the program's socket to one of ours, near.
+func (b *Broker) make(ctx context.Context, d *dial) (near int, far net.Conn) {
+	defer d.cancel()
+	defer d.close()
+	far, err := b.dialFar(ctx, d.far)
+	d.decide()
+	if err == nil {
+		b.streams.nameDial(d, far)
+		if near, err = b.join(d); err != nil {
+			err = fmt.Errorf("join: %w", err)
+			far.Close()
+		}
+	}
+	d.errno = errnoOf(err)
+	b.log.Debug("connect", "addr", d.far, "err", err)
+	if d.errno != ok && d.pends && !d.told && ctx.Err() != context.Canceled {
+		b.fail(d)
+	}
+	b.streams.settle(d)
+	if d.errno == ok {
+		b.settled(d.ino)
+	}
+	close(d.done)
+	return near, far
+}
+
+// carryOn carries a connection that has been made, until it ends.
+func (b *Broker) carryOn(d *dial, near int, far net.Conn) {
+	if c, err := streamConn(near); err != nil {
+		far.Close()
+	} else {
+		b.relay(c, far)
+	}
+	b.streams.forget(d.ino, d.far)
+}
+
+// settle notes how a dial has ended.
+func (s *streams) settle(d *dial) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.dials, d.ino)
+	if d.errno != ok {
+		return
+	}
+	s.names[d.ino] = names{d.family, d.local, d.far}
+}
+
+// nameDial notes what the program's end is called, before the program can hear that
+// it is connected.
+func (s *streams) nameDial(d *dial, far net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.ends = d.pends
+	if local := addrPortOf(far.LocalAddr()); local.IsValid() {
+		d.local = local
+	}
+}
+
+func (b *Broker) dialFar(ctx context.Context, far netip.AddrPort) (net.Conn, error) {
+	if b.isStub(far) {
+		return b.stubConn()
+	}
+	return b.cfg.Dialer.DialContext(ctx, "tcp", far.String())
+}
+
+// join connects the program's socket to a new one of ours.
+func (b *Broker) join(d *dial) (near int, err error) {
+	if d.pends {
+		return b.lo.hole.pull(d.native)
+	}
+	b.lo.drain()
+	if err := unix.Connect(d.fd, toUnix(d.family, b.lo.relay)); err != nil {
+		return -1, err
+	}
+	local, err := nativeLocal(d.fd)
+	if err != nil {
+		return -1, err
+	}
+	return b.lo.claim(local)
+}
+
+// patience is how long a connect of fd may take: its TCP_USER_TIMEOUT, or the time in
+// which the kernel sends TCP_SYNCNT more SYNs, each after twice as long as the one
+// before (tcp(7), RFC 6298).
+func patience(fd int) time.Duration {
+	if ms, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err == nil && ms > 0 {
+		return time.Duration(ms) * time.Millisecond
+	}
+	n, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_SYNCNT)
+	if err != nil || n < 1 || n > 10 {
+		n = 6 // net.ipv4.tcp_syn_retries
+	}
+	return time.Duration(1<<(n+1)-1) * time.Second
+}
+
+// dialOf returns what is being done for a socket, nil if that is nothing.
+func (s *streams) dialOf(ino uint64) (d *dial, ends bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d = s.dials[ino]
+	return d, d != nil && d.ends
+}

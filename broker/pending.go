@@ -1,0 +1,112 @@
+package broker
+
+import (
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pendAfter is how long a call that waits may find its connection, before the socket's
+// own connect begins to pend: only then is there anything for others to see, and only
+// then could a signal have come between. A peer that is near is faster.
+const pendAfter = time.Millisecond
+
+// pend has the socket of a dial wait in the hole, so that it looks as one does whose
+// connect is pending: to those who poll it, while a thread waits or after a signal, or
+// SO_SNDTIMEO, has ended the call (connect(2), EINTR).
+func (b *Broker) pend(d *dial) syscall.Errno {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.decided || d.pends {
+		return ok
+	}
+	if errno := connectLater(d.fd, toUnix(d.family, b.lo.hole.at)); errno != unix.EINPROGRESS {
+		return errno
+	}
+	native, err := nativeLocal(d.fd)
+	if err != nil {
+		return errnoOf(err)
+	}
+	d.pends, d.native = true, native
+	local := d.local
+	if !local.IsValid() {
+		local, _ = b.route(d.far)
+	}
+	b.streams.mu.Lock()
+	d.local = netip.AddrPortFrom(local.Addr(), native.Port())
+	b.streams.mu.Unlock()
+	if b.cfg.Borrow != nil {
+		// A copy would keep the socket, should the program close it.
+		d.close()
+	}
+	return ok
+}
+
+// connectLater is a connect(2) that does not wait, also of a socket that blocks:
+// TCP fast open without any data (tcp(7), MSG_FASTOPEN) knows MSG_DONTWAIT.
+func connectLater(fd int, to unix.Sockaddr) syscall.Errno {
+	if isNonblocking(fd) {
+		return errnoOf(unix.Connect(fd, to))
+	}
+	err := unix.Sendto(fd, nil, unix.MSG_FASTOPEN|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, to)
+	if err != unix.EOPNOTSUPP { // net.ipv4.tcp_fastopen is 0
+		return errnoOf(err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return errnoOf(err)
+	}
+	defer unix.SetNonblock(fd, false)
+	return errnoOf(unix.Connect(fd, to))
+}
+
+// fail ends the pending connect of the program's socket. Who waits for it hears of an
+// error, and asks which: the kernel's own is a refusal, with all its events. A
+// socket that cannot be had any more is reached by its address: the connection is made,
+// and broken.
+func (b *Broker) fail(d *dial) {
+	s := &b.streams
+	s.mu.Lock()
+	d.ends = true
+	remember(s.failed, d.ino, d.errno)
+	s.mu.Unlock()
+	fd := d.fd
+	if fd < 0 && b.cfg.Borrow != nil {
+		if fd = b.cfg.Borrow(d.ino); fd >= 0 {
+			defer unix.Close(fd)
+		}
+	}
+	if fd < 0 {
+		if end, err := b.lo.hole.pull(d.native); err == nil {
+			unix.SetsockoptLinger(end, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+			unix.Close(end)
+		}
+		return
+	}
+	b.refuse(d.family, fd)
+}
+
+// refuse makes a socket one whose connect has been refused.
+func (b *Broker) refuse(family, fd int) {
+	idle(fd)
+	connectLater(fd, toUnix(family, b.lo.nobody))
+}
+
+// idle ends the connect of a socket without a word.
+func idle(fd int) {
+	rawConnect(fd, unspecified)
+	unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+}
+
+// Untold undoes that the caller of Connect was told of a failure: it was not, for a
+// signal came between. As after any connect that a signal has ended, the socket tells.
+func (b *Broker) Untold(ino uint64, fd int, errno syscall.Errno) {
+	s := &b.streams
+	s.mu.Lock()
+	remember(s.failed, ino, errno)
+	s.mu.Unlock()
+	if family, is := streamFamily(fd); is {
+		b.refuse(family, fd)
+	}
+}

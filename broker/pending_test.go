@@ -1,0 +1,181 @@
+package broker
+
+import (
+	"context"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"adit/netstack"
+
+	"golang.org/x/sys/unix"
+)
+
+// A lateDialer makes TCP connections once it is let.
+type lateDialer struct {
+	netstack.Dialer
+	asked chan struct{} // sent to when one is to be made
+	let   chan struct{} // closed
+}
+
+func (d lateDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if network == "tcp" {
+		d.asked <- struct{}{}
+		select {
+		case <-d.let:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return d.Dialer.DialContext(ctx, network, address)
+}
+
+// A pendingConnect is a connect of a socket that blocks, whose connection is not made
+// before it is let.
+type pendingConnect struct {
+	*testStream
+	let    func()
+	ctx    context.Context
+	cancel context.CancelFunc
+	errno  chan syscall.Errno // what it returns
+	w      *streamWorld
+}
+
+func newPendingConnect(t *testing.T, family int, to string, limit time.Duration) *pendingConnect {
+	d := lateDialer{asked: make(chan struct{}, 8), let: make(chan struct{})}
+	w := newStreamWorldOver(t, func(below netstack.Dialer) netstack.Dialer {
+		d.Dialer = below
+		return d
+	})
+	c := &pendingConnect{testStream: w.socket(family, false), let: func() { close(d.let) }, errno: make(chan syscall.Errno, 1), w: w}
+	if limit > 0 {
+		tv := unix.NsecToTimeval(int64(limit))
+		unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv)
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	t.Cleanup(c.cancel)
+	go func() { c.errno <- c.connectWith(c.ctx, sockaddr(family, addr(to))) }()
+	<-d.asked
+	return c
+}
+
+// wantEvents waits until the socket has just these events.
+func (c *pendingConnect) wantEvents(want int16) {
+	c.w.t.Helper()
+	var got int16
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN | unix.POLLOUT | unix.POLLRDHUP}}
+		if _, err := unix.Poll(fds, 1); err == nil {
+			if got = fds[0].Revents; got == want {
+				return
+			}
+		}
+	}
+	c.w.t.Fatalf("got events %#x, want %#x", got, want)
+}
+
+const refusedEvents = unix.POLLIN | unix.POLLOUT | unix.POLLERR | unix.POLLHUP | unix.POLLRDHUP
+
+// A thread that waits in connect is seen by the others as Linux shows it: as long as
+// the connection is being made, there is nothing.
+func TestConnectThatWaitsIsSilent(t *testing.T) {
+	for _, f := range streamFamilies {
+		c := newPendingConnect(t, f.family, f.far+":7", 0)
+		c.w.echo("7")
+		c.wantEvents(0)
+		if _, errno := c.w.b.PeerName(c.inode(), c.fd); errno != unix.ENOTCONN {
+			t.Errorf("%s: getpeername: got %v, want ENOTCONN", f.name, errno)
+		}
+		sa, _ := c.w.b.LocalName(c.inode(), c.fd)
+		if local := c.parse(sa); local.Addr() != addr(f.own+":0").Addr().Unmap() || local.Port() == 0 {
+			t.Errorf("%s: getsockname: got %v, want %s and a port", f.name, local, f.own)
+		}
+		if isNonblocking(c.fd) {
+			t.Errorf("%s: the socket does not block any more", f.name)
+		}
+		c.let()
+		if errno := <-c.errno; errno != ok {
+			t.Fatalf("%s: got %v", f.name, errno)
+		}
+		c.wantEvents(unix.POLLOUT)
+		c.say("hello")
+		c.wantConnect(f.far+":7", unix.EISCONN)
+	}
+}
+
+// Who waits is told why, and nobody is told once more.
+func TestFailureThatIsWaitedForIsToldOnce(t *testing.T) {
+	c := newPendingConnect(t, unix.AF_INET, "10.9.0.1:9", 0)
+	c.wantEvents(0)
+	c.let()
+	if errno := <-c.errno; errno != unix.ECONNREFUSED {
+		t.Errorf("got %v, want ECONNREFUSED", errno)
+	}
+	if errno := c.w.b.SocketError(c.inode(), c.fd); errno != ok {
+		t.Errorf("SO_ERROR: got %v, want none", errno)
+	}
+	c.wantEvents(unix.POLLOUT | unix.POLLHUP) // of an idle one
+	c.w.echo("7")
+	c.wantConnect("10.9.0.1:7", ok)
+}
+
+// After EINTR a program polls, and asks for SO_ERROR (connect(2)).
+func TestConnectThatASignalEndedIsPending(t *testing.T) {
+	for _, row := range []struct {
+		name, to string
+		limit    time.Duration
+		errno    syscall.Errno
+		events   int16
+		socket   syscall.Errno
+	}{
+		{"a signal", "10.9.0.1:7", 0, unix.EINTR, unix.POLLOUT, ok},
+		{"a signal, refused", "10.9.0.1:9", 0, unix.EINTR, refusedEvents, unix.ECONNREFUSED},
+		{"a signal, limited", "10.9.0.1:7", time.Hour, unix.EINTR, unix.POLLOUT, ok},
+		{"the limit", "10.9.0.1:7", moment, unix.EINPROGRESS, unix.POLLOUT, ok},
+		{"the limit, refused", "10.9.0.1:9", moment, unix.EINPROGRESS, refusedEvents, unix.ECONNREFUSED},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := newPendingConnect(t, unix.AF_INET, row.to, row.limit)
+			c.w.echo("7")
+			if row.errno == unix.EINTR {
+				c.cancel()
+				c.wantEvents(0)
+				if row.limit == 0 {
+					c.let()
+				}
+			}
+			if row.limit > 0 {
+				if errno := <-c.errno; errno != row.errno {
+					t.Errorf("got %v, want %v", errno, row.errno)
+				}
+				c.wantEvents(0)
+				c.let()
+			}
+			c.wantEvents(row.events)
+			if errno := c.w.b.SocketError(c.inode(), c.fd); errno != row.socket {
+				t.Errorf("SO_ERROR: got %v, want %v", errno, row.socket)
+			}
+			if row.socket == ok {
+				c.say("hello")
+			}
+		})
+	}
+}
+
+// A failure of which nobody was told stays with the socket.
+func TestFailureThatNobodyWasToldIsKept(t *testing.T) {
+	w := newStreamWorld(t)
+	s := w.socket(unix.AF_INET, false)
+	s.wantConnect("10.9.0.1:9", unix.ECONNREFUSED)
+	w.b.Untold(s.inode(), s.fd, unix.ECONNREFUSED)
+	if got := s.poll(unix.POLLIN|unix.POLLOUT, 0); got&unix.POLLERR == 0 {
+		t.Errorf("got events %#x, want POLLERR among them", got)
+	}
+	if errno := w.b.SocketError(s.inode(), s.fd); errno != unix.ECONNREFUSED {
+		t.Errorf("SO_ERROR: got %v, want ECONNREFUSED", errno)
+	}
+	w.b.Untold(s.inode(), s.fd, unix.ETIMEDOUT)
+	s.wantConnect("10.9.0.1:9", unix.ETIMEDOUT) // the same call again
+	s.wantConnect("10.9.0.1:9", unix.ECONNREFUSED)
+}
