@@ -13,38 +13,49 @@ import (
 // ErrGone is the cause of a context whose caller has ended, and not only given up.
 var ErrGone = errors.New("the caller has ended")
 
+// A Result is what a connect has come to.
+type Result struct {
+	Errno syscall.Errno
+
+	// Relay, if it is not nil, is to be called once the program has been told: it
+	// carries the connection, and returns at its end.
+	Relay func()
+
+	// Untold, if it is not nil, is to be called, while the descriptor of the call is
+	// there, if the program could not be told, for a signal has ended its call: as
+	// after any connect that a signal has ended, the socket tells then.
+	Untold func()
+}
+
 // Connect is connect(2) of a TCP socket. A socket that blocks is waited for; if
 // ctx ends first, the connection goes on to be made, and the call that follows
 // finds it.
-//
-// relay, if it is not nil, is to be called once the program has been told: it carries
-// the connection, and returns at its end.
-func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte) (errno syscall.Errno, relay func()) {
+func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte) Result {
 	family, is := streamFamily(fd)
 	if !is {
-		return unix.EACCES, nil
+		return Result{Errno: unix.EACCES}
 	}
 	if len(sa) >= 2 && Family(sa) == unix.AF_UNSPEC {
-		return b.disconnect(ino, fd), nil
+		return Result{Errno: b.disconnect(ino, fd)}
 	}
 	far, errno := parseSockaddr(family, sa)
 	if errno != 0 {
-		return errno, nil
+		return Result{Errno: errno}
 	}
 	far = toSomebody(far)
 	nonblock := isNonblocking(fd)
-	if errno, again := b.connectAgain(ctx, ino, family, fd, nonblock); again {
-		return errno, nil
+	if r, again := b.connectAgain(ctx, ino, family, fd, nonblock); again {
+		return r
 	}
 	b.streams.forget(ino)
 	if b.isOwn(far.Addr()) && (!b.isStub(far) || b.cfg.Answer == nil) {
-		return b.connectOwn(ino, family, fd, far), nil
+		return Result{Errno: b.connectOwn(ino, family, fd, far)}
 	}
 	var local netip.AddrPort
 	if nonblock {
 		// That there is no way is told at once. Who waits hears it from the dial.
 		if local, errno = b.route(far); errno != 0 {
-			return errno, nil
+			return Result{Errno: errno}
 		}
 	}
 	return b.connectFar(ctx, ino, family, fd, far, local, nonblock)
@@ -63,33 +74,33 @@ func toSomebody(far netip.AddrPort) netip.AddrPort {
 
 // connectAgain is a connect of a socket that is not idle, and reports whether it is
 // one: it is being connected, or has been, or failed and nobody was told.
-func (b *Broker) connectAgain(ctx context.Context, ino uint64, family, fd int, nonblock bool) (errno syscall.Errno, again bool) {
+func (b *Broker) connectAgain(ctx context.Context, ino uint64, family, fd int, nonblock bool) (r Result, again bool) {
 	d, ends := b.streams.dialOf(ino)
 	switch {
 	case d == nil:
 	case ends:
 		<-d.done
 	case nonblock:
-		return unix.EALREADY, true
+		return Result{Errno: unix.EALREADY}, true
 	default:
-		if errno = b.await(ctx, d, fd); errno == unix.EINPROGRESS {
-			errno = unix.EALREADY
+		if r = b.await(ctx, d, fd); r.Errno == unix.EINPROGRESS {
+			r.Errno = unix.EALREADY
 		}
-		return errno, true
+		return r, true
 	}
 	if errno := b.streams.takeFailure(ino); errno != 0 {
 		unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) // told now
-		return errno, true
+		return Result{Errno: errno}, true
 	}
 	if state, err := tcpState(fd); err == nil && state == tcpClose {
-		return ok, false
+		return r, false
 	}
 	// The kernel knows what to say, and that it is connected already once it is.
 	to := b.lo.hole.at
 	if peer, err := nativePeer(fd); err == nil {
 		to = peer
 	}
-	return errnoOf(unix.Connect(fd, toUnix(family, to))), true
+	return Result{Errno: errnoOf(unix.Connect(fd, toUnix(family, to)))}, true
 }
 
 // connectOwn connects to a listener of the program's own. Where there is none the

@@ -34,11 +34,11 @@ type dial struct {
 	told    bool           // somebody was waiting
 }
 
-// connectFar connects through the tunnel. For relay see Connect.
-func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far, local netip.AddrPort, nonblock bool) (errno syscall.Errno, relay func()) {
+// connectFar connects through the tunnel.
+func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far, local netip.AddrPort, nonblock bool) Result {
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return errnoOf(err), nil
+		return Result{Errno: errnoOf(err)}
 	}
 	d := &dial{ino: ino, family: family, fd: own, far: far, local: local, done: make(chan struct{})}
 	if family == unix.AF_INET6 {
@@ -47,7 +47,7 @@ func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far
 	if nonblock {
 		if errno := b.pend(d); errno != ok {
 			d.close()
-			return errno, nil
+			return Result{Errno: errno}
 		}
 	}
 	dialCtx, cancel := context.WithTimeout(b.ctx, patience(fd))
@@ -58,20 +58,20 @@ func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far
 	s.mu.Unlock()
 	if nonblock {
 		s.running.Go(func() { b.makeAndRelay(dialCtx, d) })
-		return unix.EINPROGRESS, nil
+		return Result{Errno: unix.EINPROGRESS}
 	}
 	soon := time.AfterFunc(pendAfter, func() { b.pend(d) })
 	defer soon.Stop()
 	if timeout(fd, unix.SO_SNDTIMEO) != nil {
 		s.running.Go(func() { b.makeAndRelay(dialCtx, d) })
-		return b.await(ctx, d, fd), nil
+		return b.await(ctx, d, fd)
 	}
 	return b.makeHere(ctx, dialCtx, d, fd)
 }
 
 // makeHere makes the connection for a call that waits, without another goroutine. If
 // its caller gives up meanwhile, it goes on all the same, but for nobody it does not.
-func (b *Broker) makeHere(ctx, dialCtx context.Context, d *dial, fd int) (errno syscall.Errno, relay func()) {
+func (b *Broker) makeHere(ctx, dialCtx context.Context, d *dial, fd int) (r Result) {
 	d.mu.Lock()
 	d.waiters++
 	d.mu.Unlock()
@@ -89,21 +89,22 @@ func (b *Broker) makeHere(ctx, dialCtx context.Context, d *dial, fd int) (errno 
 	})
 	defer leave()
 	near, far := b.make(dialCtx, d)
+	r.Errno = unix.EINTR
+	if d.told {
+		r = b.tell(d, fd)
+	}
 	if d.errno == ok {
 		b.streams.running.Add(1)
-		relay = func() {
+		r.Relay = func() {
 			defer b.streams.running.Done()
 			b.carryOn(d, near, far)
 		}
 	}
-	if d.told {
-		return d.tell(fd), relay
-	}
-	return unix.EINTR, relay
+	return r
 }
 
 // await waits for the end of a dial, as a connect of fd does.
-func (b *Broker) await(ctx context.Context, d *dial, fd int) syscall.Errno {
+func (b *Broker) await(ctx context.Context, d *dial, fd int) Result {
 	d.mu.Lock()
 	d.waiters++
 	d.mu.Unlock()
@@ -120,23 +121,30 @@ func (b *Broker) await(ctx context.Context, d *dial, fd int) syscall.Errno {
 	decided := d.decided
 	d.mu.Unlock()
 	if !decided {
-		return errno
+		return Result{Errno: errno}
 	}
 	<-d.done
-	return d.tell(fd)
+	return b.tell(d, fd)
 }
 
 // tell returns how a dial has ended to a call that has waited for it: then the socket
 // is idle, if it is not connected.
-func (d *dial) tell(fd int) syscall.Errno {
-	switch {
-	case !d.pends:
-	case d.errno != ok:
-		idle(fd)
-	default:
-		unix.Connect(fd, toUnix(d.family, d.native)) // which hears that it has been made: once
+func (b *Broker) tell(d *dial, fd int) Result {
+	if d.errno == ok {
+		if d.pends {
+			unix.Connect(fd, toUnix(d.family, d.native)) // which hears that it has been made: once
+		}
+		return Result{}
 	}
-	return d.errno
+	if d.pends {
+		idle(fd)
+	}
+	return Result{Errno: d.errno, Untold: func() {
+		b.streams.mu.Lock()
+		remember(b.streams.failed, d.ino, d.errno)
+		b.streams.mu.Unlock()
+		b.refuse(d.family, fd)
+	}}
 }
 
 // decide ends what could change in a dial.

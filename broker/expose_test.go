@@ -60,7 +60,7 @@ func TestExposedListenersAreReachedFromTheTunnel(t *testing.T) {
 		if errno != ok {
 			t.Fatalf("accept: %v", errno)
 		}
-		a := &testStream{w, fd, c.family}
+		a := &testStream{w: w, fd: fd, family: c.family}
 		local, remote := a.names()
 		if want := addrPortOf(visitor.LocalAddr()); remote != want || a.parse(peer) != want {
 			t.Errorf("%s: the visitor is %v and %v, want %v", c.to, remote, a.parse(peer), want)

@@ -147,3 +147,14 @@ func (s *streams) takeFailure(ino uint64) syscall.Errno {
 	delete(s.failed, ino)
 	return errno
 }
+
+// ReturnError takes back what SocketError has said, and nobody has heard: it is
+// said once more.
+func (b *Broker) ReturnError(ino uint64, errno syscall.Errno) {
+	if errno == 0 {
+		return
+	}
+	b.streams.mu.Lock()
+	defer b.streams.mu.Unlock()
+	remember(b.streams.failed, ino, errno)
+}

@@ -98,15 +98,3 @@ func idle(fd int) {
 	rawConnect(fd, unspecified)
 	unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 }
-
-// Untold undoes that the caller of Connect was told of a failure: it was not, for a
-// signal came between. As after any connect that a signal has ended, the socket tells.
-func (b *Broker) Untold(ino uint64, fd int, errno syscall.Errno) {
-	s := &b.streams
-	s.mu.Lock()
-	remember(s.failed, ino, errno)
-	s.mu.Unlock()
-	if family, is := streamFamily(fd); is {
-		b.refuse(family, fd)
-	}
-}

@@ -168,14 +168,19 @@ func TestFailureThatNobodyWasToldIsKept(t *testing.T) {
 	w := newStreamWorld(t)
 	s := w.socket(unix.AF_INET, false)
 	s.wantConnect("10.9.0.1:9", unix.ECONNREFUSED)
-	w.b.Untold(s.inode(), s.fd, unix.ECONNREFUSED)
+	s.untold()
 	if got := s.poll(unix.POLLIN|unix.POLLOUT, 0); got&unix.POLLERR == 0 {
 		t.Errorf("got events %#x, want POLLERR among them", got)
 	}
 	if errno := w.b.SocketError(s.inode(), s.fd); errno != unix.ECONNREFUSED {
 		t.Errorf("SO_ERROR: got %v, want ECONNREFUSED", errno)
 	}
-	w.b.Untold(s.inode(), s.fd, unix.ETIMEDOUT)
-	s.wantConnect("10.9.0.1:9", unix.ETIMEDOUT) // the same call again
-	s.wantConnect("10.9.0.1:9", unix.ECONNREFUSED)
+	s.wantConnect("10.9.0.3:9", unix.ECONNREFUSED)
+	s.untold()
+	w.echo("7")
+	s.wantConnect("10.9.0.1:7", unix.ECONNREFUSED) // of the other one
+	s.wantConnect("10.9.0.1:7", ok)
+	if s.wantConnect("10.9.0.1:7", unix.EISCONN); s.untold != nil {
+		t.Error("a socket that is connected would be none any more")
+	}
 }

@@ -83,6 +83,7 @@ type testStream struct {
 	w      *streamWorld
 	fd     int
 	family int
+	untold func() // of the last connect
 }
 
 func (w *streamWorld) socket(family int, nonblock bool) *testStream {
@@ -91,7 +92,7 @@ func (w *streamWorld) socket(family int, nonblock bool) *testStream {
 	if errno != ok {
 		w.t.Fatalf("socket: %v", errno)
 	}
-	s := &testStream{w, fd, family}
+	s := &testStream{w: w, fd: fd, family: family}
 	// No test waits for ever.
 	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
 	w.t.Cleanup(s.close)
@@ -119,11 +120,12 @@ func (s *testStream) connect(to string) syscall.Errno {
 }
 
 func (s *testStream) connectWith(ctx context.Context, sa []byte) syscall.Errno {
-	errno, relay := s.w.b.Connect(ctx, s.inode(), s.fd, sa)
-	if relay != nil {
-		go relay()
+	r := s.w.b.Connect(ctx, s.inode(), s.fd, sa)
+	if r.Relay != nil {
+		go r.Relay()
 	}
-	return errno
+	s.untold = r.Untold
+	return r.Errno
 }
 
 func (s *testStream) wantConnect(to string, want syscall.Errno) {

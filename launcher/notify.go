@@ -72,6 +72,12 @@ var goOn = outcome{goOn: true}
 
 func failure(errno syscall.Errno) outcome { return outcome{errno: errno} }
 
+// final is the outcome of a call that has changed something: an error, too, is told
+// once. It is another matter if the call has come to nothing.
+func final(value int, errno syscall.Errno) outcome {
+	return outcome{value: int64(value), errno: errno, once: errno != unix.EINTR && errno != unix.EAGAIN}
+}
+
 // newNotifier takes over the listener and answers until every process that has
 // the filter is gone, or until Close.
 func newNotifier(f *os.File, b *broker.Broker, l *lender, log *slog.Logger, warn func(string)) (*notifier, error) {
@@ -148,7 +154,7 @@ func (n *notifier) answer(c *call, o outcome) (told bool) {
 		n.tellUnreadable(c)
 	}
 	if o.fd > 0 {
-		return n.handOut(c, o) != unix.ENOENT
+		return n.handOut(c, o)
 	}
 	r := notifResponse{id: c.id, val: o.value, errno: -int32(o.errno)}
 	if o.goOn {
@@ -157,24 +163,32 @@ func (n *notifier) answer(c *call, o outcome) (told bool) {
 	return notifSend(n.fd, &r) != unix.ENOENT
 }
 
-// handOut puts a descriptor into the program's table, whose number is the answer.
-func (n *notifier) handOut(c *call, o outcome) error {
+// handOut puts a descriptor into the program's table, whose number is the answer. It
+// reports whether anybody waited for that. If it is for who makes the call again, it
+// stays open then.
+func (n *notifier) handOut(c *call, o outcome) (told bool) {
 	a := notifFD{id: c.id, flags: addFDSend, src: uint32(o.fd)}
 	if o.cloexec {
 		a.newFlags = unix.O_CLOEXEC
 	}
+	var kept uint64
 	if o.keep {
 		// First: the program uses it as soon as it has it.
-		n.lender.keep(o.fd)
+		kept = n.lender.keep(o.fd)
 	}
 	_, err := notifAddFD(n.fd, &a)
-	if err != nil && err != unix.ENOENT {
+	// ESRCH: a signal was faster than the descriptor.
+	told = err != unix.ENOENT && err != unix.ESRCH
+	if err != nil && told {
 		notifSend(n.fd, &notifResponse{id: c.id, errno: -int32(errnoIn(err, unix.EMFILE))})
 	}
-	if err != unix.ENOENT || !o.once {
+	if err != nil && kept != 0 {
+		n.lender.letGo(kept)
+	}
+	if told || !o.once {
 		unix.Close(o.fd)
 	}
-	return err
+	return told
 }
 
 // errnoIn returns the errno in err, usual if there is none.
@@ -187,8 +201,15 @@ func errnoIn(err error, usual syscall.Errno) syscall.Errno {
 
 // giveBack lets go of the call's socket.
 func (c *call) giveBack() {
-	if c.about != nil && c.about.fd >= 0 {
-		unix.Close(c.about.fd)
+	if c.about != nil {
+		c.about.giveBack()
+	}
+}
+
+// giveBack lets go of the copy.
+func (b *borrowed) giveBack() {
+	if b.fd >= 0 {
+		unix.Close(b.fd)
 	}
 }
 

@@ -189,15 +189,16 @@ func socketInode(target string) (uint64, bool) {
 	return n, err == nil
 }
 
-// keep keeps a copy of a socket that is being handed out, where it has to.
-func (l *lender) keep(fd int) {
+// keep keeps a copy of a socket that is being handed out, where it has to, and returns
+// its inode then.
+func (l *lender) keep(fd int) (ino uint64) {
 	var st unix.Stat_t
 	if !l.keeps || unix.Fstat(fd, &st) != nil {
-		return
+		return 0
 	}
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return
+		return 0
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -211,6 +212,7 @@ func (l *lender) keep(fd int) {
 		l.sweepUnused(inFlight)
 		l.sweep = max(64, 2*len(l.kept))
 	}
+	return st.Ino
 }
 
 // connects notes where a socket is whose connect begins.

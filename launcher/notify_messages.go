@@ -39,9 +39,7 @@ func (n *notifier) elsewhere(c *call, s *subject, sa []byte, payload func() ([]b
 		return o
 	}
 	sent, err := unix.SendmsgN(s.fd, b, nil, nil, flags&^unix.MSG_FASTOPEN|unix.MSG_NOSIGNAL)
-	if o.value = int64(sent); err != nil {
-		o.errno = errnoOf(err)
-	}
+	o.value, o.errno = int64(sent), errnoOf(err)
 	return o
 }
 
@@ -84,7 +82,7 @@ func (n *notifier) send(c *call, s *subject, m broker.Message, flags int) outcom
 	if errno == unix.EAGAIN && once && !nonblock {
 		return outcome{waits: true}
 	}
-	return outcome{value: int64(sent), errno: errno, once: errno == 0}
+	return final(sent, errno)
 }
 
 // message reads what a struct msghdr says is to be sent.
@@ -162,7 +160,7 @@ func (n *notifier) sendmmsg(c *call) outcome {
 			if i == 0 {
 				return o
 			}
-			return outcome{value: int64(i)} // sendmmsg(2): the error comes next time
+			return final(i, 0) // sendmmsg(2): the error comes next time
 		}
 		var sent [4]byte
 		binary.NativeEndian.PutUint32(sent[:], uint32(o.value))
@@ -170,7 +168,7 @@ func (n *notifier) sendmmsg(c *call) outcome {
 			return failure(errno)
 		}
 	}
-	return outcome{value: int64(count), once: true}
+	return final(count, 0)
 }
 
 // receiver returns the UDP socket that a call receives from. If it is none, o is what
@@ -211,7 +209,7 @@ func (n *notifier) receive(c *call, s *subject, size, flags int, by time.Time) (
 		s.datagram.Return(r)
 		return nil, failure(unix.EINTR)
 	}
-	return r, failure(errno)
+	return r, final(0, errno)
 }
 
 // received is the outcome of a call that has taken r.

@@ -75,10 +75,11 @@ func (n *notifier) subject(c *call) (*subject, syscall.Errno) {
 		return nil, errno
 	}
 	s := &subject{borrowed: b}
-	c.about = s
 	if !n.stillWaits(c) {
+		s.giveBack()
 		return nil, unix.EINTR
 	}
+	c.about = s
 	s.datagram = n.broker.Datagram(s.inode)
 	s.stream = s.datagram == nil && s.fd >= 0 && n.broker.IsStream(s.fd)
 	return s, 0
@@ -110,24 +111,23 @@ func (n *notifier) connect(c *call) outcome {
 	if s.datagram == nil && errno == 0 {
 		n.lender.letGo(s.inode)
 	}
-	return outcome{errno: errno, once: errno == 0}
+	return final(0, errno)
 }
 
 // connectStream is connect of a TCP socket of ours. While it is pending, also after a
 // signal has ended the call, the broker may want to have the socket again.
 func (n *notifier) connectStream(c *call, s *subject, sa []byte) outcome {
 	n.lender.connects(s.inode, place{c.tid, int32(uint32(c.arg[0]))})
-	o := outcome{}
-	switch o.errno, o.then = n.broker.Connect(c.ctx, s.inode, s.fd, sa); o.errno {
-	case 0, unix.EINPROGRESS:
-		o.once = true
-	case unix.EINTR, unix.EALREADY:
+	r := n.broker.Connect(c.ctx, s.inode, s.fd, sa)
+	switch r.Errno {
+	case unix.EINPROGRESS, unix.EALREADY, unix.EINTR:
 	default:
-		ino, fd, errno := s.inode, s.fd, o.errno
-		o.lost = func() { n.broker.Untold(ino, fd, errno) }
-	}
-	if o.errno != unix.EINPROGRESS && o.errno != unix.EINTR && o.errno != unix.EALREADY {
 		n.lender.connected(s.inode)
+	}
+	o := final(0, r.Errno)
+	o.then = r.Relay
+	if r.Untold != nil {
+		o.once, o.lost = false, r.Untold // the socket tells it then, to whoever asks
 	}
 	return o
 }
@@ -151,7 +151,7 @@ func (n *notifier) bind(c *call) outcome {
 		errno = n.bindTo(s, sa)
 	}
 	if errno != unix.EADDRINUSE || !n.lender.keeps {
-		return failure(errno)
+		return final(0, errno)
 	}
 	if c.ctx == nil {
 		return outcome{waits: true}
@@ -165,7 +165,7 @@ func (n *notifier) bind(c *call) outcome {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	return failure(errno)
+	return final(0, errno)
 }
 
 func (n *notifier) bindTo(s *subject, sa []byte) syscall.Errno {
@@ -308,6 +308,7 @@ func (n *notifier) getsockopt(c *call) outcome {
 		return failure(errno)
 	}
 	var value []byte
+	var lost func()
 	hidden := level == unix.SOL_SOCKET && (name == unix.SO_BINDTODEVICE || name == unix.SO_BINDTOIFINDEX)
 	switch {
 	case hidden && (s.datagram != nil || s.stream):
@@ -318,14 +319,16 @@ func (n *notifier) getsockopt(c *call) outcome {
 		value, errno = s.datagram.GetOption(level, name)
 	case level == unix.SOL_SOCKET && name == unix.SO_ERROR && s.stream:
 		n.more() // it may wait a moment
-		value = binary.NativeEndian.AppendUint32(nil, uint32(n.broker.SocketError(s.inode, s.fd)))
+		failed := n.broker.SocketError(s.inode, s.fd)
+		value = binary.NativeEndian.AppendUint32(nil, uint32(failed))
+		lost = func() { n.broker.ReturnError(s.inode, failed) }
 	default:
 		return goOn
 	}
 	if errno == 0 {
 		errno = c.putOption(value)
 	}
-	return failure(errno)
+	return outcome{errno: errno, lost: lost}
 }
 
 // putOption writes the value of an option where getsockopt wants it.

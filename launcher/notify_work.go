@@ -102,21 +102,26 @@ func (n *notifier) serveCall(c *call, do handler) (then func()) {
 }
 
 // isAbout reports whether a call is about the socket with the inode: by the same number
-// it may be another one by now.
+// it may be another one by now. Of a call that has ended meanwhile, too, that is left to
+// the one after it.
 func (n *notifier) isAbout(c *call, inode uint64) bool {
 	s, errno := n.subject(c)
-	return errno == 0 && s.inode == inode
+	return errno == 0 && s.inode == inode || !n.stillWaits(c)
 }
 
 // begin notes that a call is being done. The same call of the same thread, if that is
 // still being done, is waited for: what it has come to and nobody was told is the
 // outcome of this one. It returns nil if the call has been made once more in the
-// meantime. A different call ends one that waits.
+// meantime. A different call ends one that waits. Calls may come here in another order
+// than they were made in: of two, the one that is waited for is the later one.
 func (n *notifier) begin(c *call) (w *work, o outcome, made bool) {
 	w = &work{call: c, over: make(chan struct{})}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	old := n.active[c.tid]
+	if old != nil && !n.stillWaits(c) {
+		return nil, o, false
+	}
 	if old == nil || !c.isAgain(old.call) {
 		if old != nil {
 			old.stop()

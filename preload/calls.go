@@ -73,9 +73,9 @@ func (s *Server) call(ctx context.Context, r *request) answer {
 	}
 	switch r.op {
 	case opConnect:
-		errno, relay := b.Connect(ctx, st.Ino, fd, r.data)
-		r.then = relay
-		return failed(errno)
+		result := b.Connect(ctx, st.Ino, fd, r.data)
+		r.then = result.Relay
+		return failed(result.Errno)
 	case opBind:
 		return failed(b.Bind(st.Ino, fd, r.data))
 	case opListen:

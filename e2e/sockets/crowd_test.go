@@ -165,7 +165,7 @@ func TestCallsGoOnInAStormOfSignals(t *testing.T) {
 			t.Run(both[i], func(t *testing.T) {
 				text := w.run(t, s, 90*time.Second, program, "storm", both[i], strconv.Itoa(portEcho), rounds, loopback)
 				a := answers(text)
-				for _, what := range []string{"blocking", "nonblocking", "accepted", "datagrams"} {
+				for _, what := range []string{"blocking", "nonblocking", "accepted", "refused", "bound", "datagrams"} {
 					if s.mode == "preload" && what == "datagrams" {
 						continue
 					}

@@ -1,7 +1,7 @@
 /* Signals all the time: with SA_RESTART no call may notice. */
 #include "calls.h"
 
-static struct place there, own;
+static struct place there, own, closed;
 static int listener, udp;
 
 static void nothing(int sig)
@@ -62,6 +62,49 @@ static const char *accepted(void)
 	return failed;
 }
 
+static const char *refused(void)
+{
+	int fd = stream(&closed, 0), err = 0;
+	struct pollfd p = { 0, POLLOUT, 0 };
+	socklen_t len = sizeof err;
+	const char *failed = connect(fd, (void *)&closed.addr, closed.len) == 0 || errno != ECONNREFUSED ? "connect" : NULL;
+
+	close(fd);
+	if (failed)
+		return failed;
+	p.fd = stream(&closed, SOCK_NONBLOCK);
+	if (connect(p.fd, (void *)&closed.addr, closed.len) == 0 || errno != EINPROGRESS && errno != ECONNREFUSED)
+		failed = "nonblocking connect";
+	else if (errno == EINPROGRESS) {
+		while (poll(&p, 1, 5000) < 0 && errno == EINTR)
+			;
+		if (getsockopt(p.fd, SOL_SOCKET, SO_ERROR, &err, &len) || err != ECONNREFUSED) {
+			errno = err;
+			failed = "SO_ERROR";
+		}
+	}
+	close(p.fd);
+	return failed;
+}
+
+static const char *bound(void)
+{
+	struct place here = own;
+	int fd = stream(&own, 0);
+	const char *failed = NULL;
+
+	if (own.addr.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&here.addr)->sin6_port = 0;
+	else
+		((struct sockaddr_in *)&here.addr)->sin_port = 0;
+	if (bind(fd, (void *)&here.addr, here.len))
+		failed = "bind";
+	else if (listen(fd, 5))
+		failed = "listen";
+	close(fd);
+	return failed;
+}
+
 static const char *datagrams(void)
 {
 	struct place from = { .len = sizeof from.addr };
@@ -106,11 +149,12 @@ static void again(const char *name, int times, const char *(*once)(void))
 	fflush(stdout);
 }
 
-/* storm IP PORT N LOOPBACK: each N times, with a signal every 2 ms: a call that is answered by another process takes some 100 µs, and begins anew. */
+/* storm IP PORT N LOOPBACK: each N times, with a signal every 200 µs: a call that is answered by another process takes some 100 µs, and begins anew. */
 int storm(char **argv)
 {
 	struct sigaction a = { .sa_handler = nothing, .sa_flags = SA_RESTART };
-	struct itimerval t = { { 0, 2000 }, { 0, 2000 } }, off = { { 0, 0 }, { 0, 0 } };
+	int unused;
+	struct itimerval t = { { 0, 200 }, { 0, 200 } }, off = { { 0, 0 }, { 0, 0 } };
 	int n = atoi(argv[2]);
 
 	there = place(argv[0], argv[1]);
@@ -118,12 +162,18 @@ int storm(char **argv)
 	listener = stream(&own, 0);
 	if (bind(listener, (void *)&own.addr, own.len) || listen(listener, 5) || getsockname(listener, (void *)&own.addr, &own.len))
 		die("listen");
+	closed = place(argv[3], "0");
+	unused = stream(&closed, 0);
+	if (bind(unused, (void *)&closed.addr, closed.len) || getsockname(unused, (void *)&closed.addr, &closed.len))
+		die("bind");
 	udp = socket(there.addr.ss_family, SOCK_DGRAM, 0);
 	sigaction(SIGALRM, &a, NULL);
 	setitimer(ITIMER_REAL, &t, NULL);
 	again("blocking", n, blocking);
 	again("nonblocking", n, nonblocking);
 	again("accepted", n, accepted);
+	again("refused", n, refused);
+	again("bound", n, bound);
 	if (udp >= 0)
 		again("datagrams", n, datagrams);
 	setitimer(ITIMER_REAL, &off, NULL);
