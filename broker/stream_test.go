@@ -207,7 +207,7 @@ func wantMeeting(t *testing.T, l, s *testStream, to netip.AddrPort) {
 	if errno != ok {
 		t.Fatalf("accept: %v", errno)
 	}
-	a := &testStream{l.w, fd, l.family}
+	a := &testStream{w: l.w, fd: fd, family: l.family}
 	defer a.close()
 	accLocal, accPeer := a.names()
 	local, remote := s.names()
