@@ -38,7 +38,7 @@ func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte) Res
 	if len(sa) >= 2 && Family(sa) == unix.AF_UNSPEC {
 		return Result{Errno: b.disconnect(ino, fd)}
 	}
-	far, errno := parseSockaddr(family, sa)
+	far, errno := b.destination(ino, family, fd, sa)
 	if errno != 0 {
 		return Result{Errno: errno}
 	}

@@ -77,7 +77,7 @@ func (d *Datagram) bindAddress(sa []byte) (netip.AddrPort, syscall.Errno) {
 		return netip.AddrPortFrom(netip.IPv4Unspecified(), binary.BigEndian.Uint16(sa[2:])), ok
 	}
 	at, errno := parseSockaddr(d.family, sa)
-	if errno == ok && d.family == unix.AF_INET6 && at.Addr().Is4() && d.v6only() {
+	if errno == ok && d.family == unix.AF_INET6 && (lacksScope(sa) || at.Addr().Is4() && d.v6only()) {
 		return netip.AddrPort{}, unix.EINVAL
 	}
 	return at, errno
@@ -125,8 +125,11 @@ func (d *Datagram) connectAddress(sa []byte) (netip.AddrPort, syscall.Errno) {
 		family = unix.AF_INET
 	}
 	to, errno := parseSockaddr(family, sa)
-	if errno != ok {
+	switch {
+	case errno != ok:
 		return netip.AddrPort{}, errno
+	case lacksScope(sa):
+		return netip.AddrPort{}, unix.EINVAL // __ip6_datagram_connect; sendto just finds no way
 	}
 	return d.reachable(to)
 }

@@ -19,8 +19,8 @@
 //	broker.go      Broker: its parts and its end
 //	sockaddr.go    struct sockaddr to and from netip.AddrPort
 //	address.go     the private network on lo, and which of its addresses means what
-//	stream.go      TCP sockets: made, bound, accepted; name.go, procnet.go: what they
-//	               are called;
+//	stream.go      TCP sockets: made, accepted; bind.go: at which address; name.go,
+//	               procnet.go: what they are called; v6only.go: a flag that they lose;
 //	               connect.go: on behalf; dial.go: how a connection is made meanwhile;
 //	               pending.go, hole.go: what a socket looks like until then;
 //	               relay.go: bytes to and from the tunnel; wait.go: waiting for a socket

@@ -16,14 +16,15 @@ type visitor struct{ local, remote netip.AddrPort }
 // and its address one that the tunnel knows. Nothing tells when the program closes
 // it: whoever comes then, until somebody listens there again, is reset.
 func (b *Broker) expose(key bindKey, e bound) {
-	if !b.isExposed(key.port, e.addr) {
+	if !b.isExposed(key.port, key.addr) {
 		return
 	}
-	if !key.v6 || !e.v6only && e.addr.IsUnspecified() {
-		b.exposePort(bindKey{false, key.port}, "tcp4")
+	four, six := key.covers(e)
+	if four.IsValid() {
+		b.exposePort(bindKey{port: key.port}, "tcp4")
 	}
-	if key.v6 {
-		b.exposePort(key, "tcp6")
+	if six.IsValid() {
+		b.exposePort(bindKey{v6: true, port: key.port}, "tcp6")
 	}
 }
 

@@ -24,13 +24,25 @@ func (s *streams) guard(fd int, native netip.AddrPort) syscall.Errno {
 		return errnoOf(err)
 	}
 	unix.SetsockoptInt(g, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	// Others that have it with fd, as SO_REUSEADDR lets them, are not in the way. Later
+	// the guard is in everybody's.
+	reuse, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR)
+	unix.SetsockoptInt(g, unix.SOL_SOCKET, unix.SO_REUSEADDR, reuse)
 	beside(fd, func() { err = unix.Bind(g, toUnix(unix.AF_INET, native)) })
+	unix.SetsockoptInt(g, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
 	if err != nil {
 		unix.Close(g)
 		return errnoOf(err)
 	}
 	s.guards[native] = g
 	return ok
+}
+
+func (s *streams) isGuarded(native netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, there := s.guards[native]
+	return there
 }
 
 // beside does f while fd may share its port with sockets of ours (SO_REUSEPORT: of the

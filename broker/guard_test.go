@@ -14,11 +14,8 @@ import (
 // the program has listened, nor the one at which nobody does.
 func TestPortsOfTheProgramStayItsOwn(t *testing.T) {
 	w := newStreamWorld(t)
-	l := w.socket(unix.AF_INET, false)
-	l.wantBind("127.0.0.1:0", ok)
-	if errno := w.b.Listen(l.inode(), l.fd, 1); errno != ok {
-		t.Fatal(errno)
-	}
+	l := w.bound(unix.AF_INET, "127.0.0.1:0", unix.SO_REUSEADDR)
+	l.wantListen(ok)
 	sa, _ := w.b.LocalName(l.inode(), l.fd)
 	native, err := nativeLocal(l.fd)
 	if err != nil {

@@ -27,7 +27,8 @@ func (b *Broker) LocalName(ino uint64, fd int) ([]byte, syscall.Errno) {
 	// Of a connection the address is one, not a wildcard, and of the family that the
 	// other end has asked for.
 	local := b.known(n.family, n.local)
-	if local.Addr() == netip.IPv6Loopback() && n.remote.Addr() != b.lo.at(6) && n.local.Addr() != b.lo.at(6) {
+	if local.Addr() == netip.IPv6Loopback() && b.boundName(n.local).Addr() != local.Addr() &&
+		n.remote.Addr() != b.lo.at(6) && n.local.Addr() != b.lo.at(6) {
 		local = netip.AddrPortFrom(home4, local.Port())
 	}
 	return sockaddr(n.family, local), ok
@@ -101,7 +102,7 @@ func (b *Broker) boundName(native netip.AddrPort) netip.AddrPort {
 	b.streams.mu.Lock()
 	defer b.streams.mu.Unlock()
 	if key, known := b.streams.native[native]; known {
-		return netip.AddrPortFrom(b.streams.binds[key].addr, key.port)
+		return netip.AddrPortFrom(key.addr, key.port)
 	}
 	return native
 }
@@ -131,12 +132,23 @@ func (b *Broker) SocketError(ino uint64, fd int) syscall.Errno {
 	}
 	native, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if errno := b.streams.takeFailure(ino); errno != 0 {
+		if native == 0 && err == nil && hasEnded(fd) {
+			return 0 // a read or write of the program's, which is not seen, was told
+		}
 		return errno
 	}
 	if err != nil {
 		return errnoOf(err)
 	}
 	return syscall.Errno(native)
+}
+
+// hasEnded reports whether a TCP socket was refused, or its connection has ended: after
+// a connect that returned an error by itself it would be as new.
+func hasEnded(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0 && p[0].Revents&unix.POLLRDHUP != 0
 }
 
 // takeFailure returns the failure of a socket's connect, once.

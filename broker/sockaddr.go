@@ -34,6 +34,17 @@ func parseSockaddr(family int, sa []byte) (netip.AddrPort, syscall.Errno) {
 	return netip.AddrPort{}, unix.EAFNOSUPPORT
 }
 
+// lacksScope reports whether sa is an address of a link, and does not say of which.
+func lacksScope(sa []byte) bool {
+	if Family(sa) != unix.AF_INET6 || len(sa) < sizeofSockaddrInet6RFC2133 {
+		return false
+	}
+	if !netip.AddrFrom16([16]byte(sa[8:24])).IsLinkLocalUnicast() {
+		return false
+	}
+	return len(sa) < unix.SizeofSockaddrInet6 || binary.NativeEndian.Uint32(sa[24:]) == 0
+}
+
 // sizeofSockaddrInet6RFC2133 is the size without a scope, which the kernel takes
 // as well (SIN6_LEN_RFC2133).
 const sizeofSockaddrInet6RFC2133 = 24

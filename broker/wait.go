@@ -25,6 +25,11 @@ func tcpState(fd int) (uint8, error) {
 	return state[0], nil
 }
 
+func isListening(fd int) bool {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	return err == nil && n != 0
+}
+
 // rawConnect is connect(2) with an address as it is.
 func rawConnect(fd int, sa []byte) syscall.Errno {
 	var p unsafe.Pointer

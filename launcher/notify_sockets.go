@@ -322,6 +322,8 @@ func (n *notifier) getsockopt(c *call) outcome {
 		failed := n.broker.SocketError(s.inode, s.fd)
 		value = binary.NativeEndian.AppendUint32(nil, uint32(failed))
 		lost = func() { n.broker.ReturnError(s.inode, failed) }
+	case level == unix.SOL_IPV6 && name == unix.IPV6_V6ONLY && s.stream && n.broker.IsV6Only(s.inode, s.fd):
+		value = binary.NativeEndian.AppendUint32(nil, 1)
 	default:
 		return goOn
 	}

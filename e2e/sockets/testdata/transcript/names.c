@@ -121,6 +121,15 @@ static void after_a_connection(const struct net *n)
 	close(fd);
 }
 
+static void v6_only(const char *call, int fd)
+{
+	int on = -1;
+	socklen_t len = sizeof on;
+
+	getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, &len);
+	line("%s = %d", call, on);
+}
+
 static void both_families(const struct net *n)
 {
 	int v6 = socket(AF_INET6, SOCK_STREAM, 0), v4 = socket(AF_INET, SOCK_STREAM, 0);
@@ -136,6 +145,7 @@ static void both_families(const struct net *n)
 	v6 = socket(AF_INET6, SOCK_STREAM, 0);
 	say("IPV6_V6ONLY", set_int(v6, IPPROTO_IPV6, IPV6_V6ONLY, 1));
 	say("bind [::]", bind_to(v6, at("::", own + 41)));
+	v6_only("IPV6_V6ONLY afterwards", v6);
 	say("bind 0.0.0.0", bind_to(v4, at("0.0.0.0", own + 41)));
 	say("listen", listen(v6, 1));
 	say("listen", listen(v4, 1));
@@ -148,6 +158,8 @@ static void both_families(const struct net *n)
 	v6 = socket(AF_INET6, SOCK_STREAM, 0);
 	set_int(v6, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	say("connect mapped, V6ONLY", dial(v6, at("::ffff:10.9.0.1", ECHO)));
+	say("connect, V6ONLY", dial(v6, at("fd09::1", ECHO)));
+	v6_only("IPV6_V6ONLY, connected", v6);
 	close(v6);
 }
 
