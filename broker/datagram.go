@@ -37,6 +37,7 @@ type Datagram struct {
 	mu     sync.Mutex     // guards what follows; before the locks of switch and inbox
 	bound  bool           // it has a port, though nobody may have chosen it yet
 	asked  netip.AddrPort // by bind, or what it is without: the port may be 0
+	shares sharing        // when it was bound
 	hold   *hold          // what the socket occupies; nil as long as nobody can tell
 	peer   netip.AddrPort // of connect
 	source netip.Addr     // from which the first peer was reached; AF_UNSPEC ends it
@@ -51,6 +52,7 @@ type Message struct {
 	To      []byte // sockaddr; nil: the connected peer
 	Payload []byte
 	Control []byte // raw cmsgs; UDP_SEGMENT is honoured, all else is ignored
+	Flags   int    // MSG_OOB is refused, all else is ignored
 }
 
 // datagramState is what the UDP sockets of a Broker have in common.

@@ -61,7 +61,7 @@ func FuzzCallsOfAProgram(f *testing.F) {
 			case 0, 1:
 				s.Connect(sa)
 			case 2:
-				s.Bind(sa)
+				s.Bind(s.fd, sa)
 			case 3:
 				n, errno := s.Send(t.Context(), Message{To: sa, Control: control, Payload: payload}, true)
 				if errno != ok && n != 0 || errno == ok && n != len(payload) {

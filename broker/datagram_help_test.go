@@ -72,7 +72,7 @@ func (s *testSocket) name(a netip.AddrPort) []byte { return sockaddr(s.family, a
 
 func (s *testSocket) wantBind(a netip.AddrPort, want syscall.Errno) {
 	s.t.Helper()
-	if errno := s.Bind(s.name(a)); errno != want {
+	if errno := s.Bind(s.fd, s.name(a)); errno != want {
 		s.t.Fatalf("bind to %v: got %v, want %v", a, errno, want)
 	}
 }

@@ -17,8 +17,9 @@ type hold struct {
 
 	// One at most is there. conn has been made by connect: it has one far end, and
 	// learns that its port is closed.
-	socket net.PacketConn
+	socket *tunnelSocket
 	conn   net.Conn
+	joined bool // socket is another's, who reads it
 
 	// connected says that connect has made it, which makes another one for
 	// another peer.
@@ -58,7 +59,7 @@ func (d *Datagram) keep(h *hold) {
 	if h.conn != nil {
 		far := addrPortOf(h.conn.RemoteAddr())
 		d.b.udp.running.Go(func() { d.readConn(h, far) })
-	} else if h.socket != nil {
+	} else if h.socket != nil && !h.joined {
 		d.b.udp.running.Go(func() { d.readSocket(h) })
 	}
 }
@@ -73,20 +74,20 @@ func (h *hold) close(d *Datagram) {
 	if h == nil {
 		return
 	}
-	d.b.udp.sw.leave(h.seat)
 	if h.socket != nil {
 		h.socket.Close()
 	}
 	if h.conn != nil {
 		h.conn.Close()
 	}
+	d.b.udp.sw.leave(h.seat) // at last: endClosed looks here
 }
 
 // newHold occupies at, where a port of 0 is any.
 func (d *Datagram) newHold(at netip.AddrPort) (*hold, syscall.Errno) {
 	both := at.Addr() == netip.IPv6Unspecified() && !d.v6only()
 	if at.Addr().IsLoopback() {
-		s, errno := d.b.udp.sw.take(d, at, both)
+		s, errno := d.b.udp.sw.take(d, nil, at, both)
 		if errno != ok {
 			return nil, errno
 		}
@@ -95,6 +96,12 @@ func (d *Datagram) newHold(at netip.AddrPort) (*hold, syscall.Errno) {
 	errno := syscall.Errno(unix.EADDRINUSE)
 	for range 16 { // the tunnel chooses a port, which a socket on loopback may have
 		socket, failed := d.listen(at, both)
+		joined := false
+		if failed == unix.EADDRINUSE {
+			if socket = d.joinTunnel(at, both); socket != nil {
+				failed, joined = ok, true
+			}
+		}
 		if failed != ok {
 			return nil, failed
 		}
@@ -103,8 +110,8 @@ func (d *Datagram) newHold(at netip.AddrPort) (*hold, syscall.Errno) {
 			want = netip.AddrPortFrom(at.Addr(), addrPortOf(socket.LocalAddr()).Port())
 		}
 		var s *seat
-		if s, errno = d.b.udp.sw.take(d, want, both); errno == ok {
-			return &hold{at: s.at, seat: s, socket: socket}, ok
+		if s, errno = d.b.udp.sw.take(d, socket, want, both); errno == ok {
+			return &hold{at: s.at, seat: s, socket: socket, joined: joined}, ok
 		}
 		if socket != nil {
 			socket.Close()
@@ -118,7 +125,7 @@ func (d *Datagram) newHold(at netip.AddrPort) (*hold, syscall.Errno) {
 
 // listen makes a socket in the tunnel; none, and no error, where the tunnel has no
 // address of a wildcard's family.
-func (d *Datagram) listen(at netip.AddrPort, both bool) (net.PacketConn, syscall.Errno) {
+func (d *Datagram) listen(at netip.AddrPort, both bool) (*tunnelSocket, syscall.Errno) {
 	network, address := "udp6", at.String()
 	switch {
 	case both:
@@ -128,7 +135,7 @@ func (d *Datagram) listen(at netip.AddrPort, both bool) (net.PacketConn, syscall
 	}
 	socket, err := d.b.cfg.Dialer.ListenPacket(d.b.ctx, network, address)
 	if err == nil {
-		return socket, ok
+		return &tunnelSocket{PacketConn: socket, users: 1}, ok
 	}
 	errno := errnoOf(err)
 	if at.Addr().IsUnspecified() && (errno == unix.EADDRNOTAVAIL || errno == unix.EAFNOSUPPORT) {
@@ -174,7 +181,8 @@ func (d *Datagram) readConn(h *hold, far netip.AddrPort) {
 	}
 }
 
-// readSocket brings to the program what comes from anywhere in the tunnel.
+// readSocket brings to the program what comes from anywhere in the tunnel. It goes on
+// as long as anybody has the socket.
 func (d *Datagram) readSocket(h *hold) {
 	buf := datagramBuffers.Get().(*[maxDatagram]byte)
 	defer datagramBuffers.Put(buf)
@@ -190,7 +198,13 @@ func (d *Datagram) readSocket(h *hold) {
 		if local.IsUnspecified() {
 			local = d.b.ownAddress(from.Addr())
 		}
-		d.in.push(tag{from, local}, buf[:n])
+		to := d
+		if h.socket.isShared() {
+			if to, _ = d.b.udp.sw.find(from, netip.AddrPortFrom(local, h.at.Port())); to == nil {
+				continue
+			}
+		}
+		to.in.push(tag{from, local}, buf[:n])
 	}
 }
 

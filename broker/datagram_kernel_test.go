@@ -78,7 +78,7 @@ func (s kernelSocket) get(level, name int) (int, syscall.Errno) {
 // An ownSocket makes the same calls of a Datagram.
 type ownSocket struct{ *testSocket }
 
-func (s ownSocket) bind(sa []byte) syscall.Errno    { return s.Bind(sa) }
+func (s ownSocket) bind(sa []byte) syscall.Errno    { return s.Bind(s.fd, sa) }
 func (s ownSocket) connect(sa []byte) syscall.Errno { return s.Connect(sa) }
 func (s ownSocket) name() []byte                    { return s.LocalName() }
 func (s ownSocket) peer() ([]byte, syscall.Errno)   { return s.PeerName() }

@@ -8,13 +8,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bind is bind(2): to a wildcard or loopback address, or one of the program's own in
-// the tunnel. Ports below 1024 are as good as others.
-func (d *Datagram) Bind(sa []byte) syscall.Errno {
+// Bind is bind(2) of the socket that fd is a descriptor of: to a wildcard or loopback
+// address, or one of the program's own in the tunnel. Ports below 1024 are as good as
+// others.
+func (d *Datagram) Bind(fd int, sa []byte) syscall.Errno {
 	at, errno := d.bindAddress(sa)
 	if errno != ok {
 		return errno
 	}
+	shares := d.sharing(fd)
+	errno = d.bindTo(at, shares)
+	if errno == unix.EADDRINUSE {
+		d.b.endClosed(at.Port())
+		errno = d.bindTo(at, shares)
+	}
+	return errno
+}
+
+func (d *Datagram) bindTo(at netip.AddrPort, shares sharing) syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
@@ -28,7 +39,7 @@ func (d *Datagram) Bind(sa []byte) syscall.Errno {
 		return unix.EADDRINUSE
 	}
 	before := d.asked
-	d.bound, d.asked = true, at
+	d.bound, d.asked, d.shares = true, at, shares
 	if at.Port() != 0 { // else it is chosen when somebody asks which, see occupy
 		if errno := d.occupy(); errno != ok {
 			d.bound, d.asked = false, before
@@ -150,6 +161,9 @@ func (d *Datagram) reachable(to netip.AddrPort) (netip.AddrPort, syscall.Errno) 
 	case addr.IsMulticast(): // no group can be joined, and none is behind a tunnel
 		return netip.AddrPort{}, unix.ENETUNREACH
 	case addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		if _, errno := d.b.route(to); errno != ok {
+			return netip.AddrPort{}, errno
+		}
 		return netip.AddrPort{}, unix.EACCES // whatever SO_BROADCAST is
 	}
 	return to, ok

@@ -31,7 +31,7 @@ func TestBindTakesOwnAddressesOnly(t *testing.T) {
 		{unix.AF_INET6, addr("[fe80::1]:5006"), unix.EINVAL},
 	} {
 		s := newTestSocket(t, b, row.family)
-		if errno := s.Bind(s.name(row.at)); errno != row.want {
+		if errno := s.Bind(s.fd, s.name(row.at)); errno != row.want {
 			t.Errorf("bind to %v: got %v, want %v", row.at, errno, row.want)
 			continue
 		}

@@ -21,6 +21,9 @@ func (d *Datagram) Send(_ context.Context, m Message, _ bool) (int, syscall.Errn
 	if len(m.Payload) > 0xffff { // udp_sendmsg looks at this first
 		return 0, unix.EMSGSIZE
 	}
+	if m.Flags&unix.MSG_OOB != 0 && (d.family == unix.AF_INET || to.Addr().Is4()) {
+		return 0, unix.EOPNOTSUPP // IPv6 knows no such thing
+	}
 	if errno != ok {
 		return 0, errno
 	}

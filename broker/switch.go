@@ -19,9 +19,11 @@ type switchboard struct {
 
 // A seat is a place on the switchboard. It does not change.
 type seat struct {
-	d    *Datagram
-	at   netip.AddrPort
-	both bool // at is ::, and IPv4 is meant too
+	d       *Datagram
+	socket  *tunnelSocket // by which it is reached from the tunnel, if it is
+	at      netip.AddrPort
+	both    bool // at is ::, and IPv4 is meant too
+	sharing sharing
 }
 
 // covers reports whether datagrams to addr are for the seat.
@@ -44,13 +46,14 @@ const (
 	lastEphemeral  = 60999
 )
 
-// take gives d the port of at, or any if that is 0. With both, where at is ::, it is
-// taken of IPv4 too.
-func (w *switchboard) take(d *Datagram, at netip.AddrPort, both bool) (*seat, syscall.Errno) {
+// take gives d the port of at, or any if that is 0, which then nobody else has. With
+// both, where at is ::, it is taken of IPv4 too. d.mu must be held.
+func (w *switchboard) take(d *Datagram, socket *tunnelSocket, at netip.AddrPort, both bool) (*seat, syscall.Errno) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := &seat{d, at, both}
+	s := &seat{d: d, socket: socket, at: at, both: both}
 	if at.Port() != 0 {
+		s.sharing = d.shares
 		if w.isTaken(s) {
 			return nil, unix.EADDRINUSE
 		}
@@ -72,7 +75,7 @@ func (w *switchboard) take(d *Datagram, at netip.AddrPort, both bool) (*seat, sy
 // isTaken reports whether somebody is in the way of s. w.mu must be held.
 func (w *switchboard) isTaken(s *seat) bool {
 	for _, other := range w.seats[s.at.Port()] {
-		if other.covers(s.at.Addr()) || s.covers(other.at.Addr()) {
+		if (other.covers(s.at.Addr()) || s.covers(other.at.Addr())) && !s.sharing.with(other.sharing) {
 			return true
 		}
 	}
@@ -105,24 +108,58 @@ func (w *switchboard) leave(s *seat) {
 }
 
 // find returns the socket for a datagram, nil if there is none: that which is
-// connected to its source comes first, then that which has exactly this address.
+// connected to its source comes first, then that which has exactly this address. Of
+// those that share it, it is the last one, or by SO_REUSEPORT always the same for a source.
 func (w *switchboard) find(from, to netip.AddrPort) (d *Datagram, exact bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	best := 0
+	best, alike := 0, 0
+	var last *seat
 	for _, s := range w.seats[to.Port()] {
-		if !s.covers(to.Addr()) {
-			continue
-		}
-		score := 2 * s.d.in.affinity(from)
-		if score > 0 && s.at.Addr() == to.Addr() {
-			score++
-		}
-		if score > best {
-			best, d, exact = score, s.d, s.at.Addr() == to.Addr()
+		switch score := s.score(from, to.Addr()); {
+		case score == 0 || score < best:
+		case score == best:
+			last, alike = s, alike+1
+		default:
+			best, last, alike = score, s, 1
 		}
 	}
-	return d, exact
+	if last == nil {
+		return nil, false
+	}
+	if alike > 1 && last.sharing.port {
+		n := spread(from) % alike
+		for _, s := range w.seats[to.Port()] {
+			if s.score(from, to.Addr()) == best {
+				if n--; n < 0 {
+					last = s
+					break
+				}
+			}
+		}
+	}
+	return last.d, last.at.Addr() == to.Addr()
+}
+
+// score says how well the seat is fit for a datagram, 0 if not at all.
+func (s *seat) score(from netip.AddrPort, to netip.Addr) int {
+	if !s.covers(to) {
+		return 0
+	}
+	score := 2 * s.d.in.affinity(from)
+	if score > 0 && s.at.Addr() == to {
+		score++
+	}
+	return score
+}
+
+// spread is a number that differs from source to source.
+func spread(from netip.AddrPort) int {
+	h := uint32(from.Port())
+	for _, b := range from.Addr().As16() {
+		h = h*31 + uint32(b)
+	}
+	return int(h >> 1)
 }
 
 // deliver brings a datagram to the socket of the run, or the nameserver, that has the

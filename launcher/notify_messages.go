@@ -78,6 +78,7 @@ func (n *notifier) send(c *call, s *subject, m broker.Message, flags int) outcom
 	if once {
 		ctx = context.Background()
 	}
+	m.Flags = flags
 	sent, errno := s.datagram.Send(ctx, m, nonblock || once)
 	if errno == unix.EAGAIN && once && !nonblock {
 		return outcome{waits: true}

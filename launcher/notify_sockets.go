@@ -170,7 +170,7 @@ func (n *notifier) bind(c *call) outcome {
 
 func (n *notifier) bindTo(s *subject, sa []byte) syscall.Errno {
 	if s.datagram != nil {
-		return s.datagram.Bind(sa)
+		return s.datagram.Bind(s.fd, sa)
 	}
 	return n.broker.Bind(s.inode, s.fd, sa)
 }
