@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,13 +45,16 @@ func (b *Broker) pend(d *dial) syscall.Errno {
 	return ok
 }
 
+// withoutWaiting are flags by which sendto(2) of nothing is a connect that does not wait.
+const withoutWaiting = unix.MSG_FASTOPEN | unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+
 // connectLater is a connect(2) that does not wait, also of a socket that blocks:
 // TCP fast open without any data (tcp(7), MSG_FASTOPEN) knows MSG_DONTWAIT.
 func connectLater(fd int, to unix.Sockaddr) syscall.Errno {
 	if isNonblocking(fd) {
 		return errnoOf(unix.Connect(fd, to))
 	}
-	err := unix.Sendto(fd, nil, unix.MSG_FASTOPEN|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, to)
+	err := unix.Sendto(fd, nil, withoutWaiting, to)
 	if err != unix.EOPNOTSUPP { // net.ipv4.tcp_fastopen is 0
 		return errnoOf(err)
 	}
@@ -87,10 +91,22 @@ func (b *Broker) fail(d *dial) {
 	b.refuse(d.family, fd)
 }
 
-// refuse makes a socket one whose connect has been refused.
+// refuse makes a socket one whose connect has been refused. In between it looks as if
+// it had been reset; that is no longer than the kernel needs for the two calls, if it
+// does not let the one who waits for the socket run first.
 func (b *Broker) refuse(family, fd int) {
-	idle(fd)
-	connectLater(fd, toUnix(family, b.lo.nobody))
+	nobody := sockaddr(family, b.lo.nobody)
+	none, to := uintptr(unsafe.Pointer(&unspecified[0])), uintptr(unsafe.Pointer(&nobody[0]))
+	if isNonblocking(fd) {
+		unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), none, uintptr(len(unspecified)))
+		unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), to, uintptr(len(nobody)))
+		return
+	}
+	unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), none, uintptr(len(unspecified)))
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), 0, 0, withoutWaiting, to, uintptr(len(nobody)))
+	if errno == unix.EOPNOTSUPP {
+		connectLater(fd, toUnix(family, b.lo.nobody))
+	}
 }
 
 // idle ends the connect of a socket without a word.
