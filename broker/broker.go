@@ -30,6 +30,11 @@ type Config struct {
 	// socket with the inode, whose connect is pending; -1 if it cannot be had.
 	Borrow func(ino uint64) int
 
+	// Closed, if not nil, returns those of some TCP sockets, by inode, that no process
+	// of the program's has any more: none where that cannot be known. Without it and
+	// without Borrow, a connect that is pending goes on when its socket is closed.
+	Closed func(inodes map[uint64]bool) map[uint64]bool
+
 	// Settled, if not nil, is told of each TCP socket whose connect has been made, or
 	// is the kernel's business: nothing more is done for it here.
 	Settled func(ino uint64)

@@ -89,7 +89,7 @@ func (b *Broker) connectAgain(ctx context.Context, ino uint64, family, fd int, n
 		return r, true
 	}
 	if errno := b.streams.takeFailure(ino); errno != 0 {
-		unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) // told now
+		idle(fd) // it is told now
 		return Result{Errno: errno}, true
 	}
 	if state, err := tcpState(fd); err == nil && state == tcpClose {

@@ -173,6 +173,9 @@ func (b *Broker) makeAndRelay(ctx context.Context, d *dial) {
 func (b *Broker) make(ctx context.Context, d *dial) (near int, far net.Conn) {
 	defer d.cancel()
 	defer d.close()
+	if d.fd >= 0 {
+		b.watchClosed()
+	}
 	far, err := b.dialFar(ctx, d.far)
 	d.decide()
 	if err == nil {

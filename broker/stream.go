@@ -15,13 +15,14 @@ import (
 type streams struct {
 	running sync.WaitGroup // dials and relays
 
-	mu     sync.Mutex // guards what follows
-	dials  map[uint64]*dial
-	names  map[uint64]names // of connected sockets whose names are not the kernel's
-	called map[uint64]names // of bound ones, and of those connected to one of the program's
-	failed map[uint64]syscall.Errno
-	binds  map[bindKey]bound
-	native map[netip.AddrPort]bindKey // of binds, by where the kernel has it
+	mu      sync.Mutex // guards what follows
+	dials   map[uint64]*dial
+	watched bool             // somebody looks at which of dials' sockets are closed
+	names   map[uint64]names // of connected sockets whose names are not the kernel's
+	called  map[uint64]names // of bound ones, and of those connected to one of the program's
+	failed  map[uint64]syscall.Errno
+	binds   map[bindKey]bound
+	native  map[netip.AddrPort]bindKey // of binds, by where the kernel has it
 
 	others   map[uint64]bool            // sockets that are known to be none of TCP
 	guards   map[netip.AddrPort]int     // descriptors, by where they are bound

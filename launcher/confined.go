@@ -90,6 +90,8 @@ func (t *tunnel) confine(c *carrier, in inside) (*confined, error) {
 		f.lender = newLender()
 		f.closers.add(f.lender)
 		cfg.Settled, cfg.Borrow = f.lender.letGo, f.lender.again
+	} else {
+		cfg.Closed = closedSockets
 	}
 	b, err := broker.New(cfg)
 	if err != nil {

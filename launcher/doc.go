@@ -31,7 +31,8 @@
 //	             are network devices
 //	giveback.go  memory that only starting needed
 //	confined.go  the modes without namespaces: what serves the command;
-//	             stage_confined.go: what it does to itself before it is executed
+//	             stage_confined.go: what it does to itself before it is executed;
+//	             closed.go: which of its sockets it has closed
 //	notify*.go   seccomp mode: the filter, the calls that it tells of, the program's
 //	             memory and descriptors
 //	procs.go     processes by /proc; companions.go: those the keeper ends when nobody
