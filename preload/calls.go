@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"unsafe"
 
+	"adit/broker"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -41,6 +43,8 @@ func (s *Server) socket(r *request) (answer, int) {
 	case kind == unix.SOCK_STREAM && (protocol == 0 || protocol == unix.IPPROTO_TCP):
 	case kind == unix.SOCK_RAW:
 		return failed(unix.EPERM), -1
+	case family == unix.AF_INET6 && kind == unix.SOCK_DGRAM && (protocol == 0 || protocol == unix.IPPROTO_UDP):
+		return standIn(r.arg[1])
 	case kind == unix.SOCK_DGRAM && (protocol == 0 || protocol == unix.IPPROTO_UDP ||
 		protocol == unix.IPPROTO_ICMP || protocol == unix.IPPROTO_ICMPV6):
 		return failed(unix.EACCES), -1
@@ -53,6 +57,18 @@ func (s *Server) socket(r *request) (answer, int) {
 	}
 	fd, errno := s.cfg.Broker.NewStream(family, r.arg[1]&unix.SOCK_NONBLOCK != 0)
 	if errno != 0 {
+		return failed(errno), -1
+	}
+	return answer{}, fd
+}
+
+// standIn makes what is handed out for an IPv6 UDP socket: libcurl makes one to find
+// out whether there is IPv6, and without asks for IPv4 addresses only, in a tunnel
+// of IPv6 alone as well. It is a unix socket, as the program could make itself, and
+// refuses inet addresses.
+func standIn(kind int32) (answer, int) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|int(kind)&unix.SOCK_NONBLOCK, 0)
+	if errno, is := err.(syscall.Errno); is {
 		return failed(errno), -1
 	}
 	return answer{}, fd
@@ -100,6 +116,9 @@ func (s *Server) callOther(r *request) answer {
 	case opListen:
 		return failed(s.cfg.Broker.Listen(0, r.socket, int(r.arg[0])))
 	case opConnect:
+		if family := broker.Family(r.data); family == unix.AF_INET || family == unix.AF_INET6 {
+			return failed(unix.EACCES)
+		}
 		return failed(s.cfg.Broker.ConnectUnix(int(r.from.Pid), r.socket, r.data))
 	case opLocalName:
 		return kernelName(unix.SYS_GETSOCKNAME, r.socket)

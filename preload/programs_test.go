@@ -84,6 +84,7 @@ func TestProgramsOfTheSystem(t *testing.T) {
 	}{
 		{"curl", "curl", "10.9.0.2 asks /curl", []string{"-sS", "http://four.test/curl"}},
 		{"curl by IPv6", "curl", "fd09::2 asks /six", []string{"-sS", "http://[fd09::1]/six"}},
+		{"curl, of a name with IPv6 alone", "curl", "fd09::2 asks /name", []string{"-sS", "http://six.test/name"}},
 		{"curl refused", "sh", refused, []string{"-c", "curl -sS http://10.9.0.1:1/; true"}},
 		{"wget", "wget", "10.9.0.2 asks /wget", []string{"-qO-", "http://four.test/wget"}},
 		{"python, in crowds", "python3", "8 True\n200\nConnectionRefusedError", []string{"-c", pythonCrowd}},

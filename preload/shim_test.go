@@ -199,6 +199,7 @@ const smallThings = `
 			connect of a pipe ENOTSOCK
 			connect to nowhere EFAULT
 			udp EACCES
+			udp of IPv6 0 bind EINVAL connect EACCES sendto EINVAL
 			raw EPERM
 			sctp EPROTONOSUPPORT
 			family 38 EAFNOSUPPORT

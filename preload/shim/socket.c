@@ -15,8 +15,8 @@ int socket(int family, int type, int protocol);
  * @type: SOCK_…, with SOCK_CLOEXEC and SOCK_NONBLOCK
  * @protocol: of the family
  *
- * AF_INET, AF_INET6	asked: TCP is handed out, all else has the errno that the
- *			broker says
+ * AF_INET, AF_INET6	asked: TCP is handed out, and for UDP of IPv6 something that
+ *			leads nowhere; all else has the errno that the broker says
  * others		passed on to the kernel, where the guard may refuse
  * no broker		EACCES
  *

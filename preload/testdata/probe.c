@@ -35,6 +35,7 @@ const char *error(int e)
 	case EFAULT: return "EFAULT";
 	case EINPROGRESS: return "EINPROGRESS";
 	case EINTR: return "EINTR";
+	case EINVAL: return "EINVAL";
 	case ENETUNREACH: return "ENETUNREACH";
 	case ENOENT: return "ENOENT";
 	case ENOSYS: return "ENOSYS";
@@ -332,6 +333,12 @@ static int small(void)
 	printf("connect of a pipe %s\n", told(connect(pipes[0], (struct sockaddr *)&address, length)));
 	printf("connect to nowhere %s\n", told(connect(fd, (struct sockaddr *)16, length)));
 	printf("udp %s\n", told(socket(AF_INET, SOCK_DGRAM, 0)));
+	int probing = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+	struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(7), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	printf("udp of IPv6 %s", told(probing));
+	printf(" bind %s", told(bind(probing, (struct sockaddr *)&six, sizeof(six))));
+	printf(" connect %s", told(connect(probing, (struct sockaddr *)&six, sizeof(six))));
+	printf(" sendto %s\n", told(sendto(probing, "", 1, 0, (struct sockaddr *)&six, sizeof(six))));
 	printf("raw %s\n", told(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)));
 	printf("sctp %s\n", told(socket(AF_INET6, SOCK_STREAM, IPPROTO_SCTP)));
 	printf("family 38 %s\n", told(socket(38, SOCK_SEQPACKET, 0)));
