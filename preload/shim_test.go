@@ -60,7 +60,7 @@ func openDir(t testing.TB) string {
 // buildProbe makes the test program.
 func buildProbe(cc, out string, flags ...string) ([]byte, error) {
 	args := append(flags, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-pthread", "-o", out,
-		"testdata/probe.c", "testdata/probe_names.c", "testdata/probe_guard.c", "-lresolv")
+		"testdata/probe.c", "testdata/probe_names.c", "testdata/probe_guard.c", "testdata/probe_cancel.c", "-lresolv")
 	return exec.Command(cc, args...).CombinedOutput()
 }
 
@@ -185,6 +185,7 @@ func TestSignalsAndThreads(t *testing.T) {
 	forEachLibc(t, func(t *testing.T, r *rig, probe string) {
 		wantOutput(t, "a signal ends connect", r.run(t, probe, "signal", "10.9.0.77", "7"), "handler\nconnect EINTR")
 		wantOutput(t, "a thread is cancelled in accept", r.run(t, probe, "cancel"), "cancelled")
+		wantOutput(t, "before connect, and in it", r.run(t, probe, "cancel", "10.9.0.77", "7"), "cancelled, little left\ncancelled, little left")
 		wantOutput(t, "threads, fork, vfork, closed descriptors", r.run(t, probe, "crowd", "10.9.0.1", "7"), "threads 32\nfork 0\nvfork 0\nclosed 0")
 	})
 }
@@ -195,7 +196,7 @@ const smallThings = `
 			cloexec 1 nonblock 1
 			cloexec 0 nonblock 0
 			errno is kept
-			connect of none EBADF
+			connect of none EBADF EBADF listen EBADF
 			connect of a pipe ENOTSOCK
 			connect to nowhere EFAULT
 			udp EACCES

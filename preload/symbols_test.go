@@ -43,7 +43,7 @@ func TestSymbolsOfTheShim(t *testing.T) {
 		getpeername getsockname getsockopt listen res_nquery res_nquerydomain res_nsearch res_nsend
 		res_query res_querydomain res_search res_send sendto socket syscall`), "\n"))
 	wantOutput(t, "undefined", strings.Join(wanted, "\n"), strings.Join(strings.Fields(`
-		__errno_location __h_errno_location free malloc pthread_setcanceltype`), "\n"))
+		__errno_location __h_errno_location free malloc pthread_setcanceltype pthread_testcancel`), "\n"))
 	if libraries, err := f.ImportedLibraries(); err != nil || len(libraries) > 0 {
 		t.Errorf("got libraries %v (%v), want none", libraries, err)
 	}

@@ -184,16 +184,26 @@ static int lowest(int fd, int cloexec)
  */
 int ask(struct question *q, int interrupts)
 {
-	int pair[2];
+	int pair[2], before = 0;
 
 	q->fd = -1;
+	/* One that is not open would be while we ask: an end of the pair. */
+	if (q->socket >= 0 && raw_fcntl(q->socket, F_GETFD, 0) < 0)
+		return -EBADF;
+	if (q->cancels)
+		cancel_here();
 	long r = raw_socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
 	if (r < 0)
 		return (int)r;
 	r = send_question(q, pair[1], 0);
 	raw_close(pair[1]);
-	if (r == 0)
+	if (r == 0) {
+		if (q->cancels)
+			before = cancel_begin();
 		r = receive_answer(q, pair[0], interrupts);
+		if (q->cancels)
+			cancel_end(before);
+	}
 	raw_close(pair[0]);
 	if (q->fd >= 0 && (r != 0 || q->answer.error != 0)) {
 		raw_close(q->fd);

@@ -31,11 +31,9 @@ long shim_connect(int fd, const struct sockaddr *address, socklen_t length)
 		.head.operation = WIRE_CONNECT,
 		.parts = {{(void *)(uintptr_t)address, length}},
 		.socket = fd,
+		.cancels = 1,
 	};
-	int before = cancel_begin();
-	int r = ask_socket(&q, fd, ENETUNREACH);
-	cancel_end(before);
-	return r;
+	return ask_socket(&q, fd, ENETUNREACH);
 }
 
 EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)

@@ -13,8 +13,9 @@
 #define SEE_ERRNO -1
 #define FOUND 0
 
-/* Of those without a buffer. Like libc's, it is not for two threads at once. */
-static char own_buffer[WIRE_ANSWER_MAX];
+/* Of those without a buffer, with room for any answer and pointers to all that may be
+ * in it. Like libc's, it is not for two threads at once. */
+static char own_buffer[2 * WIRE_ANSWER_MAX];
 static struct hostent own_host;
 
 /**
@@ -206,6 +207,19 @@ static int shim_gethostbyaddr(const void *address, socklen_t length, int family,
 }
 
 /**
+ * with_errno() - what the _r functions return, which glibc's leave in errno too
+ * @e: an errno, or 0
+ *
+ * Return: @e
+ */
+static int with_errno(int e)
+{
+	if (e)
+		libc_result(-e);
+	return e;
+}
+
+/**
  * set_h_errno() - say why there is no host
  * @h_error: one of h_errno's
  */
@@ -248,19 +262,20 @@ EXPORT int gethostbyname2_r(const char *restrict name, int family, struct hosten
 			    char *restrict buffer, size_t size, struct hostent **restrict result,
 			    int *restrict h_error)
 {
-	return shim_gethostbyname(name, family, host, buffer, size, result, h_error);
+	return with_errno(shim_gethostbyname(name, family, host, buffer, size, result, h_error));
 }
 
 EXPORT int gethostbyname_r(const char *restrict name, struct hostent *restrict host,
 			   char *restrict buffer, size_t size, struct hostent **restrict result,
 			   int *restrict h_error)
 {
-	return shim_gethostbyname(name, AF_INET, host, buffer, size, result, h_error);
+	return with_errno(shim_gethostbyname(name, AF_INET, host, buffer, size, result, h_error));
 }
 
 EXPORT int gethostbyaddr_r(const void *restrict address, socklen_t length, int family,
 			   struct hostent *restrict host, char *restrict buffer, size_t size,
 			   struct hostent **restrict result, int *restrict h_error)
 {
-	return shim_gethostbyaddr(address, length, family, host, buffer, size, result, h_error);
+	return with_errno(shim_gethostbyaddr(address, length, family, host, buffer, size, result,
+					     h_error));
 }

@@ -120,7 +120,7 @@ static int shim_res_querydomain(const char *name, const char *domain, int class,
  * all messages	asked
  * too long	TRY_AGAIN
  *
- * Return: as ask_resolver()
+ * Return: as ask_resolver(), and here errno says why
  */
 static int shim_res_send(const unsigned char *query, int length, unsigned char *answer, int size)
 {
@@ -128,8 +128,9 @@ static int shim_res_send(const unsigned char *query, int length, unsigned char *
 		.head.operation = WIRE_RES_SEND,
 		.parts = {{(void *)(uintptr_t)query, length < 0 ? 0 : (size_t)length}},
 	};
+	int n = ask_resolver(&q, answer, size);
 
-	return ask_resolver(&q, answer, size);
+	return n < 0 ? (int)libc_result(-ETIMEDOUT) : n;
 }
 
 EXPORT int res_query(const char *name, int class, int type, unsigned char *answer, int size)

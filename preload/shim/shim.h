@@ -39,6 +39,7 @@ extern const volatile char broker_name[BROKER_NAME_LENGTH];
  * @parts:	data that follows, in up to two pieces
  * @socket:	that the question is about, -1 for none
  * @cloexec:	whether the descriptor in the answer is closed on exec
+ * @cancels:	whether the thread may be cancelled while it waits
  * @room:	where the data of the answer goes
  * @size:	bytes at @room
  * @answer:	of the broker
@@ -49,6 +50,7 @@ struct question {
 	struct iovec parts[2];
 	int socket;
 	int cloexec;
+	int cancels;
 	void *room;
 	size_t size;
 	struct wire_answer answer;
@@ -74,6 +76,7 @@ int is_inet_stream(int fd);
 long give_address(const void *from, size_t n, struct sockaddr *to, socklen_t *length);
 
 /* cancel.c */
+void cancel_here(void);
 int cancel_begin(void);
 void cancel_end(int before);
 

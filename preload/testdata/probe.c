@@ -224,28 +224,6 @@ static int signals(void)
 	return 0;
 }
 
-static void *accepting(void *fd)
-{
-	accept(*(int *)fd, NULL, NULL);
-	return NULL;
-}
-
-static int cancel(void)
-{
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	pthread_t thread;
-	void *result;
-
-	if (listen(fd, 1))
-		printf("listen %s\n", error(errno));
-	pthread_create(&thread, NULL, accepting, &fd);
-	usleep(100000);
-	pthread_cancel(thread);
-	pthread_join(thread, &result);
-	printf("%s\n", result == PTHREAD_CANCELED ? "cancelled" : "not cancelled");
-	return 0;
-}
-
 static int talk(void)
 {
 	char buffer[5];
@@ -329,7 +307,11 @@ static int small(void)
 	int pair[2], pipes[2];
 	if (pipe(pipes))
 		return 1;
-	printf("connect of none %s\n", told(connect(999, (struct sockaddr *)&address, length)));
+	printf("connect of none %s", told(connect(999, (struct sockaddr *)&address, length)));
+	int next = dup(0); /* the one that is free */
+	close(next);
+	printf(" %s", told(connect(next, (struct sockaddr *)&address, length)));
+	printf(" listen %s\n", told(listen(next, 1)));
 	printf("connect of a pipe %s\n", told(connect(pipes[0], (struct sockaddr *)&address, length)));
 	printf("connect to nowhere %s\n", told(connect(fd, (struct sockaddr *)16, length)));
 	printf("udp %s\n", told(socket(AF_INET, SOCK_DGRAM, 0)));

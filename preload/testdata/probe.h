@@ -19,5 +19,6 @@ int names(void);
 int hosts(void);
 int records(void);
 int guard(void);
+int cancel(void);
 
 #endif

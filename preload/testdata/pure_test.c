@@ -124,9 +124,18 @@ static void host(void)
 	}
 	ok("a host fits where it has room, and nowhere else", fits > 0);
 
+	/* The most that there may be: bytes, and names of them. */
+	static char most[WIRE_ANSWER_MAX];
+	for (size_t i = 5; i < sizeof(most); i++)
+		most[i] = i % 16 ? 'a' : 0;
+	most[sizeof(most) - 1] = 0;
+	tell(0, 1, most, sizeof(most));
+	ok("a host of many names has room", gethostbyname("a") != NULL);
+
 	tell(0, 3, data, 12);
 	buffer = malloc(512);
-	ok("more addresses than there are", gethostbyname_r("a", &h, buffer, 512, &result, &h_error) == ERANGE);
+	errno = 0;
+	ok("more addresses than there are", gethostbyname_r("a", &h, buffer, 512, &result, &h_error) == ERANGE && errno == ERANGE);
 	tell(0, -1, data, sizeof(data));
 	ok("fewer than none", gethostbyname_r("a", &h, buffer, 512, &result, &h_error) == ERANGE);
 	tell(0, 1, data, 4);
@@ -154,6 +163,10 @@ static void records(void)
 
 	tell(0, 40, "0123456789abcdef", 16);
 	ok("a message that is longer than its room", res_query("a", 1, 1, answer, 16) == 40);
+	told.result = ASK_LOST;
+	errno = 0;
+	ok("no answer to a message", res_send(answer, 12, answer, 16) == -1 && errno == ETIMEDOUT);
+	tell(0, 40, "0123456789abcdef", 16);
 	ok("a room of less than nothing", res_query("a", 1, 1, answer, -1) == -1);
 	char longest[2 * DOMAIN_MAX];
 	memset(longest, 'a', sizeof(longest));
