@@ -111,7 +111,18 @@ func (s *Server) call(ctx context.Context, r *request) answer {
 // callOther is a call on a socket that is not the broker's: one of another family,
 // or an inet socket that the program was started with or was sent. Such a one has
 // its names and goes nowhere.
-func (s *Server) callOther(r *request) answer {
+//
+// It is made as the user of the program, who is not always ours: the kernel keeps for
+// the other end of a unix socket who has called listen and who connect (SO_PEERCRED).
+func (s *Server) callOther(r *request) (a answer) {
+	a = failed(unix.EACCES)
+	if err := broker.AsThread(int(r.from.Pid), func() { a = s.callAsProgram(r) }); err != nil {
+		s.log.Debug("a call cannot be made as the program's user", "pid", r.from.Pid, "err", err)
+	}
+	return a
+}
+
+func (s *Server) callAsProgram(r *request) answer {
 	switch r.op {
 	case opListen:
 		return failed(s.cfg.Broker.Listen(0, r.socket, int(r.arg[0])))

@@ -1,6 +1,7 @@
 package preload
 
 import (
+	"crypto/rand"
 	"net"
 	"os"
 	"os/exec"
@@ -25,6 +26,15 @@ func TestUnixSocketsAreConnectedOnBehalf(t *testing.T) {
 		t.Cleanup(func() { l.Close(); wg.Wait() })
 		wantOutput(t, "one that listens", r.run(t, probe, "unix", filepath.Join(dir, "greets")), "read welcome")
 		wantOutput(t, "one that is not there", r.run(t, probe, "unix", filepath.Join(dir, "nowhere")), "connect ENOENT")
+	})
+}
+
+// Of two ends of a unix socket each sees the program's user, also where adit is
+// root's and the program is not.
+func TestUnixSocketsTellOfTheProgramsUser(t *testing.T) {
+	forEachLibc(t, func(t *testing.T, r *rig, probe string) {
+		name := "@adit-test-" + strings.ToLower(rand.Text())
+		wantOutput(t, "a listener of one's own", r.run(t, probe, "unix", name), "listens me\nconnects me")
 	})
 }
 

@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -353,6 +354,31 @@ static int unix_socket(const char *path)
 	return 0;
 }
 
+/* Who is at the other end of a connection, for who asks the kernel. */
+static void peer_of(const char *what, int fd)
+{
+	struct ucred c = {.uid = (uid_t)-1};
+	socklen_t size = sizeof(c);
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &size);
+	printf("%s %s\n", what, c.uid == getuid() && c.gid == getgid() ? "me" : "another");
+}
+
+/* Connects to a listener of its own at an abstract address. */
+static int unix_both(const char *name)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	socklen_t size = offsetof(struct sockaddr_un, sun_path) + strlen(name);
+	int l = socket(AF_UNIX, SOCK_STREAM, 0), c = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	memcpy(a.sun_path + 1, name + 1, strlen(name) - 1);
+	if (bind(l, (struct sockaddr *)&a, size) || listen(l, 1) || connect(c, (struct sockaddr *)&a, size))
+		printf("%s\n", error(errno));
+	peer_of("listens", c);
+	peer_of("connects", accept(l, NULL, NULL));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -368,7 +394,7 @@ int main(int argc, char **argv)
 	if (argc > 3)
 		resolve(argv[2], argv[3]);
 	else if (argc > 2)
-		return unix_socket(argv[2]);
+		return argv[2][0] == '@' ? unix_both(argv[2]) : unix_socket(argv[2]);
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run();
