@@ -32,7 +32,7 @@ func (b *Broker) watchClosed() {
 				return
 			}
 			begin := time.Now()
-			if suspects = b.endClosed(suspects); suspects == nil {
+			if suspects = b.endOrphaned(suspects); suspects == nil {
 				return
 			}
 			// However many descriptors there are, a fiftieth of the time.
@@ -41,10 +41,10 @@ func (b *Broker) watchClosed() {
 	})
 }
 
-// endClosed ends the dials whose socket was found closed before, and is again: once
+// endOrphaned ends the dials whose socket was found closed before, and is again: once
 // may mean that it was just between two processes. It returns all that go on, of
 // which true are those found closed now, nil if nothing is left to look at.
-func (b *Broker) endClosed(before map[*dial]bool) map[*dial]bool {
+func (b *Broker) endOrphaned(before map[*dial]bool) map[*dial]bool {
 	s := &b.streams
 	old := make(map[uint64]bool)
 	s.mu.Lock()

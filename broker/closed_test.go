@@ -37,7 +37,7 @@ func TestPendingConnectEndsWithItsSocket(t *testing.T) {
 
 	gone = []uint64{closed.inode()}
 	closed.close()
-	looks := b.endClosed(nil)
+	looks := b.endOrphaned(nil)
 	for range 2 {
 		if len(looks) != 2 || looks[keptDial] {
 			t.Fatalf("got %v, want two dials, none ended early", looks)
@@ -47,9 +47,9 @@ func TestPendingConnectEndsWithItsSocket(t *testing.T) {
 			t.Fatal("the dial has ended before its socket was found closed twice")
 		default:
 		}
-		looks = b.endClosed(looks)
+		looks = b.endOrphaned(looks)
 	}
-	b.endClosed(looks)
+	b.endOrphaned(looks)
 	<-d.done
 	if again, _ := b.streams.dialOf(kept.inode()); again != keptDial {
 		t.Error("the dial of a socket that is open has ended")

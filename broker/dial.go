@@ -56,6 +56,9 @@ func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far
 	s.mu.Lock()
 	s.dials[ino] = d
 	s.mu.Unlock()
+	if d.fd >= 0 {
+		b.watchClosed()
+	}
 	if nonblock {
 		s.running.Go(func() { b.makeAndRelay(dialCtx, d) })
 		return Result{Errno: unix.EINPROGRESS}
@@ -173,9 +176,6 @@ func (b *Broker) makeAndRelay(ctx context.Context, d *dial) {
 func (b *Broker) make(ctx context.Context, d *dial) (near int, far net.Conn) {
 	defer d.cancel()
 	defer d.close()
-	if d.fd >= 0 {
-		b.watchClosed()
-	}
 	far, err := b.dialFar(ctx, d.far)
 	d.decide()
 	if err == nil {
