@@ -88,9 +88,9 @@ func (b *Broker) connectAgain(ctx context.Context, ino uint64, family, fd int, n
 		}
 		return r, true
 	}
-	if errno := b.streams.takeFailure(ino); errno != 0 {
+	if f := b.streams.takeFailure(ino); f.errno != 0 {
 		idle(fd) // it is told now
-		return Result{Errno: errno}, true
+		return Result{Errno: f.errno}, true
 	}
 	if state, err := tcpState(fd); err == nil && state == tcpClose {
 		return r, false

@@ -144,7 +144,7 @@ func (b *Broker) tell(d *dial, fd int) Result {
 	}
 	return Result{Errno: d.errno, Untold: func() {
 		b.streams.mu.Lock()
-		remember(b.streams.failed, d.ino, d.errno)
+		remember(b.streams.failed, d.ino, failure{errno: d.errno})
 		b.streams.mu.Unlock()
 		b.refuse(d.family, fd)
 	}}

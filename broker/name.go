@@ -131,11 +131,11 @@ func (b *Broker) SocketError(ino uint64, fd int) syscall.Errno {
 		<-d.done // the kernel's own error is on its way, and would be told twice
 	}
 	native, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if errno := b.streams.takeFailure(ino); errno != 0 {
-		if native == 0 && err == nil && hasEnded(fd) {
+	if f := b.streams.takeFailure(ino); f.errno != 0 {
+		if native == 0 && err == nil && !f.returned && hasEnded(fd) {
 			return 0 // a read or write of the program's, which is not seen, was told
 		}
-		return errno
+		return f.errno
 	}
 	if err != nil {
 		return errnoOf(err)
@@ -151,13 +151,20 @@ func hasEnded(fd int) bool {
 	return err == nil && n > 0 && p[0].Revents&unix.POLLRDHUP != 0
 }
 
+// A failure is how the connect of a socket has failed that nobody was told of yet. The
+// kernel has an error of its own for it, unless it is one that was returned.
+type failure struct {
+	errno    syscall.Errno
+	returned bool
+}
+
 // takeFailure returns the failure of a socket's connect, once.
-func (s *streams) takeFailure(ino uint64) syscall.Errno {
+func (s *streams) takeFailure(ino uint64) failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	errno := s.failed[ino]
+	f := s.failed[ino]
 	delete(s.failed, ino)
-	return errno
+	return f
 }
 
 // ReturnError takes back what SocketError has said, and nobody has heard: it is
@@ -168,5 +175,5 @@ func (b *Broker) ReturnError(ino uint64, errno syscall.Errno) {
 	}
 	b.streams.mu.Lock()
 	defer b.streams.mu.Unlock()
-	remember(b.streams.failed, ino, errno)
+	remember(b.streams.failed, ino, failure{errno, true})
 }

@@ -73,7 +73,7 @@ func (b *Broker) fail(d *dial) {
 	s := &b.streams
 	s.mu.Lock()
 	d.ends = true
-	remember(s.failed, d.ino, d.errno)
+	remember(s.failed, d.ino, failure{errno: d.errno})
 	s.mu.Unlock()
 	fd := d.fd
 	if fd < 0 && b.cfg.Borrow != nil {

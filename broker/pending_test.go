@@ -163,6 +163,22 @@ func TestConnectThatASignalEndedIsPending(t *testing.T) {
 	}
 }
 
+// What getsockopt has said to nobody, for a signal came, it says once more.
+func TestErrorThatNobodyHeardIsSaidAgain(t *testing.T) {
+	w := newStreamWorld(t)
+	s := w.socket(unix.AF_INET, true)
+	s.wantConnect("10.9.0.1:9", unix.EINPROGRESS)
+	for s.poll(unix.POLLIN, 10*time.Second)&unix.POLLERR == 0 {
+	}
+	for range 2 {
+		errno := w.b.SocketError(s.inode(), s.fd)
+		if errno != unix.ECONNREFUSED {
+			t.Errorf("got %v, want ECONNREFUSED", errno)
+		}
+		w.b.ReturnError(s.inode(), errno)
+	}
+}
+
 // A failure of which nobody was told stays with the socket.
 func TestFailureThatNobodyWasToldIsKept(t *testing.T) {
 	w := newStreamWorld(t)

@@ -20,7 +20,7 @@ type streams struct {
 	watched bool             // somebody looks at which of dials' sockets are closed
 	names   map[uint64]names // of connected sockets whose names are not the kernel's
 	called  map[uint64]names // of bound ones, and of those connected to one of the program's
-	failed  map[uint64]syscall.Errno
+	failed  map[uint64]failure
 	binds   map[bindKey]bound
 	native  map[netip.AddrPort]bindKey // of binds, by where the kernel has it
 
@@ -43,7 +43,7 @@ const remembered = 4096
 func (s *streams) init() {
 	s.dials = make(map[uint64]*dial)
 	s.names = make(map[uint64]names)
-	s.failed = make(map[uint64]syscall.Errno)
+	s.failed = make(map[uint64]failure)
 	s.binds = make(map[bindKey]bound)
 	s.native = make(map[netip.AddrPort]bindKey)
 	s.others = make(map[uint64]bool)
