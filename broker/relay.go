@@ -41,6 +41,16 @@ func (b *Broker) relay(near, far net.Conn) {
 		})
 	})
 	carry(near, far)
+	if f, can := far.(interface{ WaitEnd() error }); can {
+		// The far end has said all. If it takes nothing any more either, the program is to
+		// hear so before it has written once more in vain.
+		go func() {
+			if err := f.WaitEnd(); err != nil && !errors.Is(err, net.ErrClosed) {
+				reset(near)
+				reset(far)
+			}
+		}()
+	}
 	both.Wait()
 	orphan.Stop()
 }

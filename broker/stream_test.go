@@ -341,6 +341,20 @@ func TestHowAConnectionEndsIsCarried(t *testing.T) {
 	if b, err := io.ReadAll(near); string(b) != "answer" || err != nil {
 		t.Errorf("got %q, %v, want the answer and an end", b, err)
 	}
+	// A RST after the FIN, as when something is written to nobody.
+	near, there = open()
+	there.(interface{ CloseWrite() error }).CloseWrite()
+	if b, err := io.ReadAll(near); len(b) > 0 || err != nil {
+		t.Errorf("got %q, %v, want an end", b, err)
+	}
+	there.(interface{ SetLinger(int) error }).SetLinger(0)
+	there.Close()
+	if err := waitFor(context.Background(), descriptor(t, near), unix.POLLERR, time.After(10*time.Second)); err != ok {
+		t.Fatalf("no event: %v", err)
+	}
+	if _, err := near.Write([]byte("to nobody")); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("after a RST from afar that follows a FIN: got %v, want EPIPE", err)
+	}
 	near, there = open()
 	there.(interface{ SetLinger(int) error }).SetLinger(0)
 	there.Close()
@@ -485,4 +499,17 @@ func TestPendingConnectDoesNotKeepTheSocket(t *testing.T) {
 	if after := count(); after > before+10 {
 		t.Errorf("%d descriptors, %d before", after, before)
 	}
+}
+
+// descriptor returns c's own.
+func descriptor(t testing.TB, c net.Conn) (fd int) {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err == nil {
+		err = raw.Control(func(n uintptr) { fd = int(n) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd
 }

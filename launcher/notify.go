@@ -23,12 +23,13 @@ import (
 // of IP there but TCP sockets that are bound to lo. So connect is never let go on,
 // nor is an option by which those could be unbound, or join a group.
 type notifier struct {
-	fd     int // the listener
-	calls  map[int32]handler
-	broker *broker.Broker
-	lender *lender
-	log    *slog.Logger
-	warn   func(string)
+	fd      int // the listener
+	numbers socketCalls
+	calls   map[int32]handler
+	broker  *broker.Broker
+	lender  *lender
+	log     *slog.Logger
+	warn    func(string)
 
 	receiving atomic.Bool // a goroutine waits for a call
 
@@ -91,7 +92,7 @@ func newNotifier(f *os.File, b *broker.Broker, l *lender, log *slog.Logger, warn
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	notifWakeHere(fd)
-	n := &notifier{fd: fd, calls: handlers(c), broker: b, lender: l, log: log, warn: warn,
+	n := &notifier{fd: fd, numbers: c, calls: handlers(c), broker: b, lender: l, log: log, warn: warn,
 		active: make(map[int]*work), undelivered: make(map[int]undelivered), warned: make(map[int]bool)}
 	n.more()
 	return n, nil

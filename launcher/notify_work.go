@@ -16,8 +16,9 @@ import (
 
 // work is a call that is being done.
 type work struct {
-	call   *call
-	cancel context.CancelCauseFunc // of the call's context, once it waits
+	call    *call
+	cancel  context.CancelCauseFunc // of the call's context, once it waits
+	blocked bool                    // and may wait for long
 
 	over    chan struct{} // closed when it has been done; then:
 	outcome outcome
@@ -109,6 +110,39 @@ func (n *notifier) isAbout(c *call, inode uint64) bool {
 	return errno == 0 && s.inode == inode || !n.stillWaits(c)
 }
 
+// howAgain is why a call that has waited is made again.
+type howAgain int
+
+const (
+	restarted howAgain = iota // by the kernel
+	ended                     // by the kernel, which would not have: it ends with EINTR
+	anew                      // by the program: it did not wait for long
+)
+
+// howAgain tells it by the socket. A call that has a limit is never restarted (signal(7),
+// SO_RCVTIMEO), but one that waits for us is. A program that calls once more after EINTR
+// cannot be told from that: it hears EINTR twice. If the socket, on which the call has
+// blocked, does not block any more, it is the program.
+func (n *notifier) howAgain(c *call, blocked bool) howAgain {
+	s, errno := n.subject(c)
+	if errno != 0 || s.fd < 0 || !blocked {
+		return restarted
+	}
+	limit := unix.SO_RCVTIMEO
+	switch uint32(c.nr) {
+	case n.numbers.connect, n.numbers.sendto, n.numbers.sendmsg:
+		limit = unix.SO_SNDTIMEO
+	}
+	tv, err := unix.GetsockoptTimeval(s.fd, unix.SOL_SOCKET, limit)
+	switch {
+	case isNonblocking(s.fd):
+		return anew
+	case err == nil && tv.Nano() > 0:
+		return ended
+	}
+	return restarted
+}
+
 // begin notes that a call is being done. The same call of the same thread, if that is
 // still being done, is waited for: what it has come to and nobody was told is the
 // outcome of this one. It returns nil if the call has been made once more in the
@@ -133,8 +167,20 @@ func (n *notifier) begin(c *call) (w *work, o outcome, made bool) {
 	old.passOver()
 	mine := make(chan struct{})
 	old.heir = mine
+	blocked := old.blocked
 	n.mu.Unlock()
 	n.more()
+	how := n.howAgain(c, blocked)
+	n.mu.Lock()
+	if how != restarted {
+		old.stop()
+	}
+	if how == anew && old.heir == mine {
+		old.passOver()
+		n.active[c.tid] = w
+		return w, o, false
+	}
+	n.mu.Unlock()
 	select {
 	case <-mine:
 	case <-old.over:
@@ -144,6 +190,9 @@ func (n *notifier) begin(c *call) (w *work, o outcome, made bool) {
 		return nil, o, false
 	}
 	n.active[c.tid] = w
+	if how == ended && !old.left {
+		return w, outcome{errno: unix.EINTR, inode: old.outcome.inode}, true
+	}
 	return w, old.outcome, old.left
 }
 
@@ -156,7 +205,7 @@ func (n *notifier) do(w *work, do handler) outcome {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	n.mu.Lock()
-	w.cancel = cancel
+	w.cancel, w.blocked = cancel, c.about != nil && c.about.fd >= 0 && !isNonblocking(c.about.fd)
 	n.mu.Unlock()
 	n.more() // only now: others can receive what ends it
 	watch := time.AfterFunc(watchAfter, func() { n.lender.watch(ctx, c.tid, func() { cancel(broker.ErrGone) }) })

@@ -73,7 +73,38 @@ func (c Conn) Write(b []byte) (int, error) {
 }
 
 // CloseWrite tells the far end that nothing more will come.
-func (c Conn) CloseWrite() error { return c.shutdown(tcpip.ShutdownWrite) }
+func (c Conn) CloseWrite() error {
+	c.finished.Store(true)
+	return c.shutdown(tcpip.ShutdownWrite)
+}
+
+// WaitEnd waits, after Read has returned io.EOF, until the connection is none any
+// more: nil if both ends have closed it, else why it is not, as Write would say.
+func (c Conn) WaitEnd() error {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	for {
+		switch tcp.EndpointState(c.ep.State()) {
+		case tcp.StateError:
+			var err tcpip.Error = &tcpip.ErrConnectionReset{}
+			if last := c.ep.LastError(); last != nil {
+				err = last
+			}
+			return c.error("read", sysError("read", err))
+		case tcp.StateTimeWait:
+			return nil
+		case tcp.StateClose:
+			if !c.finished.Load() {
+				// A RST, of which gVisor, as Linux, keeps EPIPE in CLOSE-WAIT.
+				return c.error("read", sysError("read", &tcpip.ErrClosedForSend{}))
+			}
+			return nil
+		}
+		if err := c.wait(c.readable, nil); err != nil {
+			return c.error("read", err)
+		}
+	}
+}
 
 // CloseRead says that nothing more will be read: Read returns io.EOF.
 func (c Conn) CloseRead() error { return c.shutdown(tcpip.ShutdownRead) }

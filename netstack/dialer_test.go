@@ -201,6 +201,41 @@ func TestResetIsConnectionReset(t *testing.T) {
 	}
 }
 
+// What comes after the far end's FIN is no data, but how the connection ends.
+func TestEndOfAConnectionIsWaitedFor(t *testing.T) {
+	for _, row := range []struct {
+		name      string
+		near, far func(near, far Conn)
+		want      error
+	}{
+		{"in good order", func(near, _ Conn) { near.CloseWrite() }, func(_, far Conn) { far.Close() }, nil},
+		{"broken", func(Conn, Conn) {}, func(_, far Conn) { far.Reset() }, syscall.EPIPE},
+		{"broken after both have said all", func(near, _ Conn) { near.CloseWrite() }, func(_, far Conn) {}, nil},
+		{"given up", func(Conn, Conn) {}, func(near, _ Conn) { near.Close() }, net.ErrClosed},
+	} {
+		p := newPair(t, Config{})
+		l := mustListen(t, p.far, "tcp", ":80")
+		near := mustDial(t, p.near, "tcp", "192.0.2.1:80").(Conn)
+		accepted, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		far := accepted.(Conn)
+		far.CloseWrite()
+		if _, err := io.ReadAll(near); err != nil {
+			t.Fatal(err)
+		}
+		row.near(near, far)
+		end := make(chan error, 1)
+		go func() { end <- near.WaitEnd() }()
+		row.far(near, far)
+		if err := <-end; !errors.Is(err, row.want) {
+			t.Errorf("%s: got %v, want %v", row.name, err, row.want)
+		}
+		l.Close()
+	}
+}
+
 func TestHalfCloseKeepsTheOtherHalf(t *testing.T) {
 	p := newPair(t, Config{})
 	l := mustListen(t, p.far, "tcp", ":80")

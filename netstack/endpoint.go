@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -33,6 +34,8 @@ type endpoint struct {
 	// them as interfaces, and a variable of the call would be an allocation each.
 	into tcpip.SliceWriter
 	from bytes.Reader
+
+	finished atomic.Bool // CloseWrite has been called
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed by close
