@@ -1,10 +1,12 @@
 package launcher
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 
 	"adit/preload"
@@ -39,6 +41,37 @@ func TestLibraryIsPlacedWhereItCan(t *testing.T) {
 	}
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o755 {
 		t.Errorf("got %v and %v, want a file that everybody can read", st, err)
+	}
+}
+
+// Runs that begin at the same time take the library that one only tries for that of
+// a run that was killed.
+func TestLibraryIsTriedWhileOtherRunsBegin(t *testing.T) {
+	if _, built := preload.Shim(runtime.GOARCH); !built {
+		t.Skip("built without a C compiler")
+	}
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	dir, err := tryLibrary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var others sync.WaitGroup
+	others.Go(func() {
+		for ctx.Err() == nil {
+			removeStale(dir)
+		}
+	})
+	for range 500 {
+		if _, err = tryLibrary(); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	stop()
+	others.Wait()
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

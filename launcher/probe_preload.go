@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -56,7 +57,11 @@ func tryLibrary() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return filepath.Dir(path), os.Remove(path)
+	// To another run that begins now it is that of a run that was killed.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return filepath.Dir(path), nil
 }
 
 // beGuarded installs a filter that refuses sockets, and is refused one.
