@@ -1,8 +1,8 @@
 // Package lab builds the machines that the end-to-end tests run on, out of
 // namespaces: a host of an ordinary user, and a server at the other end of a
 // cable. The process that calls [Enter] is moved onto the host: its network,
-// its /etc, /run and /dev/net are the host's own, so that nothing of the real
-// machine is changed.
+// its /etc, /run, /dev/net and /dev/shm are the host's own, and so is its user, so
+// that nothing of the real machine is changed and several labs can be at once.
 //
 //	enter.go      re-executing this process inside, as root or as anybody
 //	netns.go      network namespaces and doing something in one

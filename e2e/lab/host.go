@@ -31,6 +31,9 @@ func Setup() (*Lab, error) {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return nil, fmt.Errorf("/run of its own: %w", err)
 	}
+	if err := unix.Mount("tmpfs", "/dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("/dev/shm of its own: %w", err)
+	}
 	if err := l.addUser(); err != nil {
 		return nil, fmt.Errorf("add a user: %w", err)
 	}

@@ -34,9 +34,9 @@ func (l *Lab) Snapshot() Snapshot {
 			return nil
 		})
 	}
-	tmp, _ := filepath.Glob("/tmp/adit-[0-9]*") // the folder of locks without a run-time folder
-	for _, path := range tmp {
-		s["file "+path] = true
+	locks := fmt.Sprintf("/tmp/adit-%d", l.User.UID) // the folder of locks without a run-time folder
+	if _, err := os.Lstat(locks); err == nil {
+		s["file "+locks] = true
 	}
 	links, _ := os.ReadDir("/sys/class/net")
 	for _, e := range links {

@@ -26,15 +26,16 @@ type User struct {
 // no shims of a developer's own.
 const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// ordinaryUID is who a lab that root builds runs programs as.
-const ordinaryUID = 4321
+// ordinaryUID is who a lab that root builds runs programs as: somebody else in
+// each lab, as much is counted by user, and limited: processes, watches, keys.
+func ordinaryUID() int { return 20000 + os.Getpid()%40000 }
 
 // addUser makes the ordinary user: the caller themselves, or somebody new if
 // the caller is root.
 func (l *Lab) addUser() error {
 	u := User{UID: os.Getuid(), GID: os.Getgid(), Name: "alice"}
 	if AsRoot() {
-		u.UID, u.GID = ordinaryUID, ordinaryUID
+		u.UID, u.GID = ordinaryUID(), ordinaryUID()
 	}
 	u.Home = filepath.Join(l.Dir, "home")
 	u.Temp = filepath.Join(u.Home, "tmp")
