@@ -55,7 +55,7 @@ func TestNothingIsExposedToTheTunnel(t *testing.T) {
 		s.want("READY")
 		for _, a := range clientAddresses(someClient) {
 			to := netip.AddrPortFrom(a.Addr(), 8080)
-			_, err := w.visit(to)
+			_, err := w.visit(to, false)
 			if err == nil {
 				t.Errorf("%s: %s: connected to a port that is not exposed", mode, to)
 			} else if strings.Contains(err.Error(), "refused") {
@@ -87,7 +87,7 @@ func TestExposedPortsAreReachedFromTheTunnel(t *testing.T) {
 			s.want("READY")
 			for i, a := range clientAddresses(someClient) {
 				to := netip.AddrPortFrom(a.Addr(), 8080)
-				said, err := w.visit(to)
+				said, err := w.visit(to, c.tcp)
 				if (err == nil) != c.tcp {
 					t.Errorf("%s, %s exposed: %s: got %v", mode, c.expose, to, err)
 				}
@@ -120,10 +120,15 @@ func (w *world) listener(t *testing.T, how []string, options ...string) *exec.Cm
 	return w.run(append(args, how...)...)
 }
 
-// visit connects from the tunnel's other end and returns what is said there.
-func (w *world) visit(to netip.AddrPort) (said string, err error) {
+// visit connects from the tunnel's other end and returns what is said there. Where
+// nobody is expected to answer, it does not wait long.
+func (w *world) visit(to netip.AddrPort, answers bool) (said string, err error) {
+	patience := time.Second
+	if answers {
+		patience = deadline
+	}
 	err = w.Server.Do(func() error {
-		c, err := net.DialTimeout("tcp", to.String(), time.Second)
+		c, err := net.DialTimeout("tcp", to.String(), patience)
 		if err != nil {
 			return err
 		}

@@ -200,8 +200,8 @@ func (x trial) happens(t *testing.T, cmd *exec.Cmd) (reached bool) {
 		}
 		reached = true
 		x.deal(found)
+		x.free(k)
 	})
-	x.free(k)
 	if !k.within(deadline / 3) {
 		t.Errorf("%v: it does not end: %v\n%s", x, k.left(), k.said())
 		k.clear()
