@@ -21,6 +21,9 @@ type Attempt struct {
 	// Alone is an attempt after which the run may not go on: it has a run of its
 	// own.
 	Alone bool
+	// First is an attempt that looks for what is adit's: others begin when it has
+	// ended, as it might find theirs.
+	First bool
 	// Patient is an attempt that may take long: a race.
 	Patient bool
 	// C is an attempt of the C program.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -20,11 +21,15 @@ import (
 // attemptName is argv[0] of the process of one attempt.
 const attemptName = "adit-attempt"
 
-// patience is how long one attempt may take; a patient one, three times as long.
+// patience is how long one attempt may take; a patient one, six times as long.
 const patience = 10 * time.Second
 
-// atOnce is how many attempts run at the same time. Most of them wait.
-const atOnce = 4
+// atOnce is how many attempts run at the same time, as most of them wait, and
+// racesAtOnce how many of those that do not.
+const (
+	atOnce      = 8
+	racesAtOnce = 2
+)
 
 // The words by which the program starts itself: InsideWord WORLD [NAME]... for
 // Inside, VictimWord PATH ABSTRACT for Victim.
@@ -74,29 +79,46 @@ func Inside(world string, names []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var (
-		mu   sync.Mutex // serialises out
-		wait sync.WaitGroup
-		// One token for each that may run now.
-		tokens = make(chan struct{}, atOnce)
-	)
+	var mu sync.Mutex // serialises out
 	enc := json.NewEncoder(out)
-	enc.Encode(line{Mode: w.Mode})
-	for _, a := range list {
+	say := func(what any) {
+		mu.Lock()
+		defer mu.Unlock()
+		enc.Encode(what)
+	}
+	say(line{Mode: w.Mode})
+	try := func(a *Attempt) {
 		if a.Alone {
-			enc.Encode(Result{Name: a.Name, State: StateBegun})
+			say(Result{Name: a.Name, State: StateBegun})
 		}
-		tokens <- struct{}{}
+		say(runOne(a, string(text)))
+	}
+	atATime(1, list, func(a *Attempt) bool { return a.First }, try).Wait()
+	// Races beside all others, which have the time that those leave.
+	races := atATime(racesAtOnce, list, func(a *Attempt) bool { return a.Patient }, try)
+	atATime(atOnce, list, func(a *Attempt) bool { return !a.First && !a.Patient }, try).Wait()
+	races.Wait()
+	return nil
+}
+
+// atATime begins to make those of list that good says, n at the same time. Wait
+// waits for all of them.
+func atATime(n int, list []*Attempt, good func(*Attempt) bool, try func(*Attempt)) *sync.WaitGroup {
+	queue := slices.DeleteFunc(slices.Clone(list), func(a *Attempt) bool { return !good(a) })
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range n {
 		wait.Go(func() {
-			defer func() { <-tokens }()
-			r := runOne(a, string(text))
-			mu.Lock()
-			defer mu.Unlock()
-			enc.Encode(r)
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(queue) {
+					return
+				}
+				try(queue[i])
+			}
 		})
 	}
-	wait.Wait()
-	return nil
+	return &wait
 }
 
 // A line is what the process inside writes one of.
@@ -180,7 +202,7 @@ func runOne(a *Attempt, world string) Result {
 	}
 	wait := patience
 	if a.Patient {
-		wait *= 3
+		wait *= 6
 	}
 	timer := time.AfterFunc(wait, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	err := cmd.Wait()

@@ -79,7 +79,11 @@ func tryListener(w *World) Result {
 	go func() {
 		for {
 			var n [notifLen]byte
-			if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), notifRecv, uintptr(unsafe.Pointer(&n))); errno != 0 {
+			_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), notifRecv, uintptr(unsafe.Pointer(&n)))
+			if errno == unix.EINTR || errno == unix.ENOENT {
+				continue // a signal of Go's, here or there: it will be asked again
+			}
+			if errno != 0 {
 				return
 			}
 			var resp [notifRespLen]byte

@@ -20,7 +20,7 @@ var loopbackAttempts = category("loopback", usual(own(unix.ECONNREFUSED), own(un
 	&Attempt{Name: "loopback-blocking", Does: "connect to it by a socket that blocks", Control: Everybody, try: tryLoopbackBlocking},
 	&Attempt{Name: "loopback-tunnel", Does: "connect to the tunnel's own address, with the port of a listener of the host's",
 		Expect: usual(own(unix.ECONNREFUSED), own(unix.ECONNREFUSED), refused(unix.EACCES)), try: tryLoopbackTunnel},
-	&Attempt{Name: "loopback-listeners", Does: "connect to every listener on 127/8 that may be adit's own",
+	&Attempt{Name: "loopback-listeners", Does: "connect to every listener on 127/8 that may be adit's own", First: true,
 		Expect: usual(refused(unix.ENOENT), refused(unix.ENOENT, unix.ECONNREFUSED), refused(unix.EACCES, unix.ENOENT)), try: tryAditsListeners},
 	&Attempt{Name: "loopback-self", Does: "a socket that connects to itself", Expect: usual(own(), own(unix.ECONNREFUSED, unix.EADDRINUSE, unix.EINVAL), refused(unix.EACCES)), try: trySelf},
 	&Attempt{Name: "loopback-udp", Does: "a datagram to a socket of the host's on 127.0.0.1 and ::1", Control: Everybody, try: tryLoopbackUDP},
