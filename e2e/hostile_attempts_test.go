@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -170,24 +171,40 @@ func wantHeld(t *testing.T, h *hostile.Host, rows []hostile.Row) {
 	}
 }
 
-// Attempts that end adit have a run each.
+// Attempts that end adit have a run each, with a key of its own, so that all can
+// be at once: they wait more than they work.
 func TestHostileProgramDoesNotGetOutByEndingAdit(t *testing.T) {
 	eachSurrounding(t, everywhere(), func(t *testing.T, w *world, s surrounding) {
 		list, names := pick(s.in(), func(a *hostile.Attempt) bool { return a.Alone })
 		h := w.hostileWatch(t, s, s.in())
 		silent := w.wantSilence(t, s)
-		var results []hostile.Result
-		through := make(map[hostile.Mark]bool)
+		var (
+			mu      sync.Mutex // guards both
+			results []hostile.Result
+			through = make(map[hostile.Mark]bool)
+		)
+		captureOf := func(name string) string { return filepath.Join(w.User.Temp, "inner-"+name+".pcap") }
+		t.Run("at once", func(together *testing.T) {
+			for i, name := range names {
+				t.Cleanup(func() { os.Remove(captureOf(name)) })
+				s.conf.client = aloneClient + i
+				cmd := s.run(t, w, h, []string{"--stop-timeout", "2s", "--pcap", "inner=" + captureOf(name)}, name)
+				together.Run(name, func(t *testing.T) {
+					t.Parallel()
+					said := attemptBy(t, h, cmd)
+					mu.Lock()
+					defer mu.Unlock()
+					results = append(results, said...)
+				})
+			}
+		})
+		w.untilAlone(t)
 		for _, name := range names {
-			capture := filepath.Join(w.User.Temp, "inner.pcap")
-			results = append(results, attemptBy(t, h, s.run(t, w, h, []string{"--stop-timeout", "2s", "--pcap", "inner=" + capture}, name))...)
-			w.untilAlone(t)
-			some, err := h.World.Through(capture)
+			some, err := h.World.Through(captureOf(name))
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 			maps.Copy(through, some)
-			os.Remove(capture)
 		}
 		// As above nothing is excused; that it was made is seen in the tunnel.
 		seen := h.Close()

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -11,6 +12,9 @@ import (
 
 func TestMain(m *testing.M) {
 	peer.Main()
+	// What runs beside others waits more than it works.
+	flag.Parse()
+	flag.Set("test.parallel", "16")
 	os.Exit(suite.Main(m, func(l *lab.Lab) (err error) {
 		theWorld, err = newWorld(l)
 		return err

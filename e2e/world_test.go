@@ -15,6 +15,7 @@ import (
 	"adit/e2e/peer"
 	"adit/e2e/services"
 	"adit/e2e/suite"
+	"adit/hostile"
 )
 
 //	  host                                       server
@@ -57,7 +58,7 @@ const (
 	someClient  = iota // the one of most tests
 	pskClient          // has a preshared key
 	otherClient        // a second tunnel at the same time
-	nClients
+	aloneClient        // the first of many: one for each attempt that has a run of its own
 )
 
 const serverPort = 51820
@@ -69,7 +70,8 @@ func newWorld(l *lab.Lab) (*world, error) {
 		return nil, fmt.Errorf("build the probe: %w", err)
 	}
 	w.serverKey, w.psk = peer.NewKey(), peer.NewPresharedKey()
-	for range nClients {
+	alone, _ := pick(hostile.Namespace, func(a *hostile.Attempt) bool { return a.Alone })
+	for range aloneClient + len(alone) {
 		w.clients = append(w.clients, peer.NewKey())
 	}
 	if err := w.startServices(); err != nil {
@@ -330,7 +332,7 @@ func (c conf) text(w *world) string {
 // write writes c to a file of the user's and returns its path.
 func (c conf) write(t *testing.T, w *world) string {
 	t.Helper()
-	return w.file(t, "wg0.conf", c.text(w), 0o600)
+	return w.file(t, fmt.Sprintf("wg%d.conf", c.client), c.text(w), 0o600)
 }
 
 // file writes a file of the user's that goes away with the test.
