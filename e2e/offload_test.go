@@ -32,5 +32,5 @@ func TestTrafficWorksWithoutOffload(t *testing.T) {
 		}
 	}
 	t.Run("tun", check)
-	t.Run("veth", func(t *testing.T) { withoutTUN(t, check) })
+	t.Run("veth", func(t *testing.T) { withVeth(t, check) })
 }

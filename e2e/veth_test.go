@@ -13,22 +13,27 @@ import (
 
 // withoutTUN runs f on hosts whose /dev/net/tun cannot be used.
 func withoutTUN(t *testing.T, f func(t *testing.T)) {
-	for _, c := range []struct {
-		name string
-		mode os.FileMode
-	}{{"absent", 0}, {"closed to the user", 0o600}} {
-		t.Run(c.name, func(t *testing.T) {
-			if err := lab.MountTUN(c.mode); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := lab.UnmountTUN(); err != nil {
-					t.Error(err)
-				}
-			}()
-			f(t)
-		})
+	withVeth(t, f)
+	t.Run("closed to the user", func(t *testing.T) { withTUN(t, 0o600, f) })
+}
+
+// withVeth runs f on one of them: for what is asked of the device that takes its
+// place, and of that alone.
+func withVeth(t *testing.T, f func(t *testing.T)) {
+	t.Run("absent", func(t *testing.T) { withTUN(t, 0, f) })
+}
+
+// withTUN runs f on a host whose /dev/net/tun has that mode; zero is none.
+func withTUN(t *testing.T, mode os.FileMode, f func(t *testing.T)) {
+	if err := lab.MountTUN(mode); err != nil {
+		t.Fatal(err)
 	}
+	defer func() {
+		if err := lab.UnmountTUN(); err != nil {
+			t.Error(err)
+		}
+	}()
+	f(t)
 }
 
 func TestProgramsWorkWithoutTUN(t *testing.T) {
@@ -49,7 +54,7 @@ func TestProgramsWorkWithoutTUN(t *testing.T) {
 func TestTrafficWorksWithoutTUN(t *testing.T) {
 	w := enter(t)
 	suite.Need(t, "curl", "sha256sum")
-	withoutTUN(t, func(t *testing.T) {
+	withVeth(t, func(t *testing.T) {
 		w.watch(t)
 		for _, host := range []string{at(lab.ServiceV4), at(lab.ServiceV6)} {
 			url := fmt.Sprintf("http://%s/bytes?size=%d&seed=1", host, big)
