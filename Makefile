@@ -37,11 +37,17 @@ SHIMFLAGS    = -std=c11 -D_DEFAULT_SOURCE -O2 -Wall -Wextra -Wmissing-prototypes
 # Suites of end-to-end tests are those that say so; all else needs nothing. The
 # one that waits in real time, and does little else, goes first and beside others.
 SUITES       = $(sort $(shell grep -rl --include=main_test.go 'suite.Main' e2e | xargs -n1 dirname | sed 's,^,./,'))
-# e2e alone comes after it: its races take every processor that there is. e2e/sockets
+# e2e comes after it: its races take every processor that there is. e2e/sockets
 # lists what is not yet as it should be, and takes its time: make sockets.
 E2E          = ./e2e/wire $(filter-out ./e2e ./e2e/wire ./e2e/sockets,$(SUITES))
+# e2e goes in two parts at once, each in a lab of its own: the list of hostile
+# attempts, and all else. One waits while the other works. What is about time has
+# the machine to itself afterwards.
+HOSTILE      = ^Test(HostileProgram|WatchSees|WhatIsOpen|Leaktest)
+TIMED        = ^TestStartIsFast
 UNIT         = $(shell go list $(TAGS) ./... | grep -vxE "$$(echo $(SUITES:./%=adit/%) | tr ' ' '|')")
 GOTEST       = go test $(TAGS)
+E2ETEST      = ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 30m
 SUMMARY      = tee bin/test.log | awk -f .ci/summary.awk
 
 .PHONY: build preload demo test test-c check lint unit race fuzz bench perf soak simulate cover covered arches install clean help
@@ -62,8 +68,11 @@ demo: build ## the main job, with nothing but this machine
 test: build ## every test; what cannot run here is skipped, and said
 	mkdir -p bin
 	{ failed=0; $(GOTEST) -v -coverprofile bin/cover.out $(UNIT) || failed=1; \
-	  ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 20m -p 2 $(E2E) || failed=1; \
-	  ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 30m ./e2e || failed=1; \
+	  $(E2ETEST) -p 2 $(E2E) || failed=1; \
+	  $(E2ETEST) -run '$(HOSTILE)' ./e2e >bin/hostile.log 2>&1 & \
+	  $(E2ETEST) -skip '$(HOSTILE)|$(TIMED)' ./e2e || failed=1; \
+	  wait $$! || failed=1; cat bin/hostile.log; \
+	  $(E2ETEST) -run '$(TIMED)' ./e2e || failed=1; \
 	  exit $$failed; } 2>&1 | $(SUMMARY)
 
 test-c: preload ## tests of the library of preload mode, parts of it under the sanitizers
@@ -79,11 +88,12 @@ lint: ## gofmt, vet, staticcheck
 unit: preload ## tests that need nothing of the machine
 	$(GOTEST) $(UNIT)
 
+# Not the tests of the source's own shape, in which nothing happens at once.
 race: preload ## unit tests under the race detector; wants a C compiler
-	ADIT_SEEDS=$${ADIT_SEEDS:-20} CGO_ENABLED=1 $(GOTEST) -race $(UNIT)
+	ADIT_SEEDS=$${ADIT_SEEDS:-20} CGO_ENABLED=1 $(GOTEST) -race $(filter-out adit,$(UNIT))
 
 sockets: build ## a program's calls with and without adit, line by line; some fail still: docs/testing.md
-	ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 30m ./e2e/sockets
+	$(E2ETEST) ./e2e/sockets
 
 fuzz: ## every fuzz target for FUZZTIME (10m)
 	grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
