@@ -345,6 +345,7 @@ func TestWgQuickUpAndDown(t *testing.T) {
 	}
 	t.Cleanup(func() { os.Remove(file + ".hook") })
 	const rules = "ip -4 rule; ip -6 rule; nft list ruleset; ip -4 route show table all; ip -6 route show table all; ls /var/run/wireguard; ip -o link"
+	p.eventually(t, p.a, "[[ -z $(ip -6 -o addr show tentative) ]]") // the kernel's own addresses have their routes by then
 	before := p.sh(t, p.a, rules)
 	const quick = "export WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-adit; wg-quick "
 	p.sh(t, p.a, quick+"up "+file)
