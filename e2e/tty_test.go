@@ -306,7 +306,7 @@ func TestResizeReachesTheCommandOnce(t *testing.T) {
 	const script = `
 import os, signal, sys
 def resized(*_):
-    print("SIZE", *os.get_terminal_size(), flush=True)
+    os.write(1, b"SIZE %d %d\n" % os.get_terminal_size()) # print may be at work
 signal.signal(signal.SIGWINCH, resized)
 print("READY", flush=True)
 sys.stdin.readline()
