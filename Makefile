@@ -44,7 +44,7 @@ E2E          = ./e2e/wire $(filter-out ./e2e ./e2e/wire ./e2e/sockets,$(SUITES))
 # attempts, and all else. One waits while the other works. What is about time has
 # the machine to itself afterwards.
 HOSTILE      = ^Test(HostileProgram|WatchSees|WhatIsOpen|Leaktest)
-TIMED        = ^TestStartIsFast
+TIMED        = ^Test(StartIsFast|TwoHundredRuns)
 UNIT         = $(shell go list $(TAGS) ./... | grep -vxE "$$(echo $(SUITES:./%=adit/%) | tr ' ' '|')")
 GOTEST       = go test $(TAGS)
 E2ETEST      = ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 30m
