@@ -28,12 +28,12 @@ type lender struct {
 	keeps bool // no pidfd_getfd
 	whole bool // pidfd_open knows PIDFD_THREAD
 
-	mu        sync.Mutex       // guards what follows
-	pending   map[uint64]place // of sockets whose connect is
-	kept      map[uint64]keptSocket
-	listening map[uint64]bool // inodes of those that were let go when they began to listen
-	sweep     int             // how many kept sockets are reason to look which are in use
-	soon      *time.Timer     // a look after the last one was handed out
+	mu      sync.Mutex       // guards what follows
+	pending map[uint64]place // of sockets whose connect is
+	kept    map[uint64]keptSocket
+	parted  map[uint64]parted // what was let go because it is connected, or listens
+	sweep   int               // how many kept sockets are reason to look which are in use
+	soon    *time.Timer       // a look after the last one was handed out
 }
 
 // A place is where a thread has a descriptor.
@@ -45,13 +45,14 @@ type place struct {
 type keptSocket struct {
 	fd    int
 	since time.Time
+	bound bool // a unix socket that others can find
 }
 
 // pidfdThread is PIDFD_THREAD of linux/pidfd.h, Linux 6.9.
 const pidfdThread = unix.O_EXCL
 
 func newLender() *lender {
-	l := &lender{pending: make(map[uint64]place), kept: make(map[uint64]keptSocket), listening: make(map[uint64]bool), sweep: 64}
+	l := &lender{pending: make(map[uint64]place), kept: make(map[uint64]keptSocket), parted: make(map[uint64]parted), sweep: 64}
 	l.soon = time.AfterFunc(time.Hour, func() { l.look(inFlight) })
 	l.soon.Stop()
 	_, err := unix.PidfdGetfd(-1, 0, 0)
@@ -205,28 +206,14 @@ func (l *lender) keep(fd int) (ino uint64) {
 	if old, known := l.kept[st.Ino]; known {
 		unix.Close(old.fd)
 	}
-	l.kept[st.Ino] = keptSocket{own, time.Now()}
-	delete(l.listening, st.Ino)
+	l.kept[st.Ino] = keptSocket{fd: own, since: time.Now()}
+	delete(l.parted, st.Ino)
 	l.soon.Reset(2 * inFlight)
 	if len(l.kept) >= l.sweep {
 		l.sweepUnused(inFlight)
 		l.sweep = max(64, 2*len(l.kept))
 	}
 	return st.Ino
-}
-
-// connects notes where a socket is whose connect begins.
-func (l *lender) connects(ino uint64, at place) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.pending[ino] = at
-}
-
-// connected notes that a connect is pending no more.
-func (l *lender) connected(ino uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.pending, ino)
 }
 
 // again borrows a socket whose connect is pending; -1 if it is not there any more.
@@ -252,6 +239,11 @@ func (l *lender) again(ino uint64) int {
 func (l *lender) letGo(ino uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.drop(ino)
+}
+
+// drop is letGo with l.mu held.
+func (l *lender) drop(ino uint64) {
 	delete(l.pending, ino)
 	if k, known := l.kept[ino]; known {
 		unix.Close(k.fd)
@@ -268,23 +260,6 @@ func (l *lender) look(age time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sweepUnused(age)
-}
-
-// listens notes that a socket listens, and lets go of it: its end matters now.
-func (l *lender) listens(ino uint64) {
-	l.letGo(ino)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.keeps {
-		l.listening[ino] = true
-	}
-}
-
-// isListening reports whether it does, or did.
-func (l *lender) isListening(ino uint64) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.listening[ino]
 }
 
 // sweepUnused is look with l.mu held.

@@ -104,12 +104,13 @@ func (n *notifier) connect(c *call) outcome {
 	case s.stream:
 		return n.connectStream(c, s, sa)
 	case s.fd < 0:
-		errno = unix.EISCONN // of all but those a copy is kept
+		errno = n.lender.connectAgain(s.inode) // of all but those a copy is kept
 	default:
+		n.lender.lookBound()
 		errno = n.broker.ConnectUnix(c.tid, s.fd, sa)
-	}
-	if s.datagram == nil && errno == 0 {
-		n.lender.letGo(s.inode)
+		if errno == 0 && !connectsAgain(s.fd) {
+			n.lender.letGo(s.inode)
+		}
 	}
 	return final(0, errno)
 }
@@ -119,17 +120,20 @@ func (n *notifier) connect(c *call) outcome {
 func (n *notifier) connectStream(c *call, s *subject, sa []byte) outcome {
 	n.lender.connects(s.inode, place{c.tid, int32(uint32(c.arg[0]))})
 	r := n.broker.Connect(c.ctx, s.inode, s.fd, sa)
-	switch r.Errno {
-	case unix.EINPROGRESS, unix.EALREADY, unix.EINTR:
-	default:
-		n.lender.connected(s.inode)
-	}
+	n.lender.connected(s.inode, r.Errno)
 	o := final(0, r.Errno)
 	o.then = r.Relay
 	if r.Untold != nil {
 		o.once, o.lost = false, r.Untold // the socket tells it then, to whoever asks
 	}
 	return o
+}
+
+// connectsAgain reports whether a socket can be connected elsewhere, or to nobody, when
+// it is connected.
+func connectsAgain(fd int) bool {
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil && kind == unix.SOCK_DGRAM
 }
 
 func isNonblocking(fd int) bool {
@@ -142,14 +146,24 @@ func (n *notifier) bind(c *call) outcome {
 	if errno != 0 {
 		return failure(errno)
 	}
-	if s.datagram == nil && !s.stream {
+	switch {
+	case s.datagram == nil && n.lender.wasParted(s.inode) != 0:
+		return failure(unix.EINVAL) // it has an address
+	case s.datagram == nil && !s.stream:
+		n.lender.binds(s.inode)
 		// Another socket under the descriptor would be bound, but could not listen.
 		return goOn
 	}
 	sa, errno := c.sockaddr(c.arg[1], c.arg[2])
-	if errno == 0 {
-		errno = n.bindTo(s, sa)
+	if errno != 0 {
+		return failure(errno)
 	}
+	return n.takePort(c, func() syscall.Errno { return n.bindTo(s, sa) })
+}
+
+// takePort does what may find a port in use.
+func (n *notifier) takePort(c *call, do func() syscall.Errno) outcome {
+	errno := do()
 	if errno != unix.EADDRINUSE || !n.lender.keeps {
 		return final(0, errno)
 	}
@@ -160,7 +174,7 @@ func (n *notifier) bind(c *call) outcome {
 	// after the last one.
 	n.lender.look(0)
 	for range 20 {
-		if errno = n.bindTo(s, sa); errno != unix.EADDRINUSE {
+		if errno = do(); errno != unix.EADDRINUSE {
 			break
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -181,17 +195,19 @@ func (n *notifier) listen(c *call) outcome {
 	s, errno := n.subject(c)
 	switch {
 	case errno != 0:
+		return failure(errno)
 	case s.datagram != nil:
-		errno = unix.EOPNOTSUPP
-	case s.fd < 0 && n.lender.isListening(s.inode): // it goes on
+		return failure(unix.EOPNOTSUPP)
+	case s.fd < 0 && n.lender.wasParted(s.inode) == isListening:
+		return failure(0) // it goes on
 	case s.fd < 0:
-		errno = unix.EINVAL // of those that could a copy is kept
-	default:
-		if errno = n.broker.Listen(s.inode, s.fd, int(int32(c.arg[1]))); errno == 0 {
-			n.lender.listens(s.inode)
-		}
+		return failure(unix.EINVAL) // of those that could a copy is kept
 	}
-	return failure(errno)
+	o := n.takePort(c, func() syscall.Errno { return n.broker.Listen(s.inode, s.fd, int(int32(c.arg[1]))) })
+	if !o.waits && o.errno == 0 {
+		n.lender.listens(s.inode)
+	}
+	return o
 }
 
 func (n *notifier) accept(c *call) outcome {

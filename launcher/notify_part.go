@@ -1,0 +1,117 @@
+package launcher
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A parted is what a socket had come to when its copy was let go: nothing more can
+// be asked of it, where descriptors cannot be borrowed.
+type parted int
+
+const (
+	isConnected parted = iota + 1
+	isJoined           // connected, and its next connect is to say so: connect(2) of one that does not block
+	isListening
+)
+
+// maxParted is how many are remembered: nothing tells when one is closed.
+const maxParted = 4096
+
+// part lets go of a socket that has come to p. l.mu must be held.
+func (l *lender) part(ino uint64, p parted) {
+	l.drop(ino)
+	if !l.keeps {
+		return
+	}
+	if len(l.parted) >= maxParted {
+		for old := range l.parted {
+			delete(l.parted, old)
+			break
+		}
+	}
+	l.parted[ino] = p
+}
+
+// connects notes where a socket is whose connect begins.
+func (l *lender) connects(ino uint64, at place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending[ino] = at
+}
+
+// settles lets go of a socket that is connected, or about to be. Who waits for that is
+// still to be told.
+func (l *lender) settles(ino uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := isConnected
+	if _, asked := l.pending[ino]; asked {
+		p = isJoined
+	}
+	l.part(ino, p)
+}
+
+// connected notes what a connect has told.
+func (l *lender) connected(ino uint64, errno syscall.Errno) {
+	if errno == unix.EINPROGRESS || errno == unix.EALREADY || errno == unix.EINTR {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.pending, ino)
+	if errno == 0 && l.parted[ino] == isJoined {
+		l.parted[ino] = isConnected
+	}
+}
+
+// connectAgain is connect(2) of a socket of which there is no copy: it was connected
+// then, and says so once.
+func (l *lender) connectAgain(ino uint64) syscall.Errno {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.parted[ino] != isJoined {
+		return unix.EISCONN
+	}
+	l.parted[ino] = isConnected
+	return 0
+}
+
+// listens lets go of a socket that listens: its end matters now.
+func (l *lender) listens(ino uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.part(ino, isListening)
+}
+
+// wasParted returns what a socket of which there is no copy had come to, 0 if that is
+// not known.
+func (l *lender) wasParted(ino uint64) parted {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.parted[ino]
+}
+
+// binds notes that a unix socket is bound: others can find it.
+func (l *lender) binds(ino uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k, known := l.kept[ino]; known {
+		k.bound = true
+		l.kept[ino] = k
+	}
+}
+
+// lookBound lets go of what nobody has any more, if others could still find it: who
+// connects to it is to be refused.
+func (l *lender) lookBound() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range l.kept {
+		if k.bound {
+			l.sweepUnused(0)
+			return
+		}
+	}
+}
