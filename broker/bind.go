@@ -205,6 +205,14 @@ func (s *streams) boundAt(fd int) (key bindKey, e bound, known bool) {
 
 // listener returns where the program's listener at far, an address of its own, is
 // in truth, if there is one: at this very address, or else at a wildcard.
+func (b *Broker) listener(far netip.AddrPort) (netip.AddrPort, bool) {
+	if b.cfg.EndListeners != nil {
+		b.cfg.EndListeners()
+	}
+	return b.streams.listener(far)
+}
+
+// listener is the broker's, where every listener is one that somebody has.
 func (s *streams) listener(far netip.AddrPort) (netip.AddrPort, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -39,6 +39,10 @@ type Config struct {
 	// is the kernel's business: nothing more is done for it here.
 	Settled func(ino uint64)
 
+	// EndListeners, if not nil, lets go of listeners that the program has closed. It is
+	// called before one is connected to.
+	EndListeners func()
+
 	// Resolvers are the directories of the sockets by which resolver daemons of
 	// the host are asked: ConnectUnix refuses those.
 	Resolvers []string

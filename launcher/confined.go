@@ -89,7 +89,7 @@ func (t *tunnel) confine(c *carrier, in inside) (*confined, error) {
 	if f.mode == "seccomp" {
 		f.lender = newLender()
 		f.closers.add(f.lender)
-		cfg.Settled, cfg.Borrow = f.lender.settles, f.lender.again
+		cfg.Settled, cfg.Borrow, cfg.EndListeners = f.lender.settles, f.lender.again, f.lender.endListeners
 	} else {
 		cfg.Closed = closedSockets
 	}

@@ -183,8 +183,12 @@ func (n *notifier) handOut(c *call, o outcome) (told bool) {
 	if err != nil && told {
 		notifSend(n.fd, &notifResponse{id: c.id, errno: -int32(errnoIn(err, unix.EMFILE))})
 	}
-	if err != nil && kept != 0 {
+	switch {
+	case kept == 0:
+	case err != nil:
 		n.lender.letGo(kept)
+	default:
+		n.lender.handedOut(kept)
 	}
 	if told || !o.once {
 		unix.Close(o.fd)

@@ -28,12 +28,14 @@ type lender struct {
 	keeps bool // no pidfd_getfd
 	whole bool // pidfd_open knows PIDFD_THREAD
 
-	mu      sync.Mutex       // guards what follows
-	pending map[uint64]place // of sockets whose connect is
-	kept    map[uint64]keptSocket
-	parted  map[uint64]parted // what was let go because it is connected, or listens
-	sweep   int               // how many kept sockets are reason to look which are in use
-	soon    *time.Timer       // a look after the last one was handed out
+	mu        sync.Mutex       // guards what follows
+	pending   map[uint64]place // of sockets whose connect is
+	kept      map[uint64]keptSocket
+	listeners map[uint64]place  // of those that are kept
+	parted    map[uint64]parted // what was let go because it is connected, or listens
+	sweep     int               // how many kept sockets are reason to look which are in use
+	soon      *time.Timer       // a look after the last one was handed out
+	queues    *time.Timer       // a look at the listeners, while somebody waits in their queues
 }
 
 // A place is where a thread has a descriptor.
@@ -42,9 +44,17 @@ type place struct {
 	fd  int32
 }
 
+// has reports whether a socket is there.
+func (p place) has(ino uint64) bool {
+	target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", p.tid, p.fd))
+	found, is := socketInode(target)
+	return err == nil && is && found == ino
+}
+
 type keptSocket struct {
 	fd    int
 	since time.Time
+	out   bool // has been handed out
 	bound bool // a unix socket that others can find
 }
 
@@ -52,9 +62,11 @@ type keptSocket struct {
 const pidfdThread = unix.O_EXCL
 
 func newLender() *lender {
-	l := &lender{pending: make(map[uint64]place), kept: make(map[uint64]keptSocket), parted: make(map[uint64]parted), sweep: 64}
+	l := &lender{pending: make(map[uint64]place), kept: make(map[uint64]keptSocket), parted: make(map[uint64]parted), listeners: make(map[uint64]place), sweep: 64}
 	l.soon = time.AfterFunc(time.Hour, func() { l.look(inFlight) })
 	l.soon.Stop()
+	l.queues = time.AfterFunc(time.Hour, l.watchQueues)
+	l.queues.Stop()
 	_, err := unix.PidfdGetfd(-1, 0, 0)
 	l.keeps = err != unix.EBADF
 	fd, err := unix.PidfdOpen(unix.Gettid(), pidfdThread)
@@ -210,7 +222,7 @@ func (l *lender) keep(fd int) (ino uint64) {
 	delete(l.parted, st.Ino)
 	l.soon.Reset(2 * inFlight)
 	if len(l.kept) >= l.sweep {
-		l.sweepUnused(inFlight)
+		l.sweepUnused(older(inFlight))
 		l.sweep = max(64, 2*len(l.kept))
 	}
 	return st.Ino
@@ -245,6 +257,7 @@ func (l *lender) letGo(ino uint64) {
 // drop is letGo with l.mu held.
 func (l *lender) drop(ino uint64) {
 	delete(l.pending, ino)
+	delete(l.listeners, ino)
 	if k, known := l.kept[ino]; known {
 		unix.Close(k.fd)
 		delete(l.kept, ino)
@@ -259,16 +272,38 @@ const inFlight = 2 * time.Second
 func (l *lender) look(age time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sweepUnused(age)
+	l.sweepUnused(older(age))
 }
 
-// sweepUnused is look with l.mu held.
-func (l *lender) sweepUnused(age time.Duration) {
-	used := make(map[uint64]bool)
-	processes, err := os.ReadDir("/proc")
-	if err != nil {
+// older are the sockets that were handed out longer than age ago.
+func older(age time.Duration) func(uint64, keptSocket) bool {
+	return func(_ uint64, k keptSocket) bool { return time.Since(k.since) > age }
+}
+
+// sweepUnused lets go of those that no process has, of some. l.mu must be held.
+func (l *lender) sweepUnused(some func(ino uint64, k keptSocket) bool) {
+	used := inUse()
+	if used == nil {
 		return
 	}
+	for ino, k := range l.kept {
+		at, is := used[ino]
+		if !is && k.out && some(ino, k) {
+			l.drop(ino)
+		} else if _, listens := l.listeners[ino]; is && listens {
+			l.listeners[ino] = at
+		}
+	}
+}
+
+// inUse returns the sockets that processes have, each with one place of it; nil if that
+// cannot be seen.
+func inUse() map[uint64]place {
+	processes, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	used := make(map[uint64]place)
 	for _, p := range processes {
 		pid, err := strconv.Atoi(p.Name())
 		if err != nil || pid == os.Getpid() {
@@ -282,22 +317,19 @@ func (l *lender) sweepUnused(age time.Duration) {
 		for _, fd := range fds {
 			if target, err := os.Readlink(dir + "/" + fd.Name()); err == nil {
 				if ino, is := socketInode(target); is {
-					used[ino] = true
+					n, _ := strconv.Atoi(fd.Name())
+					used[ino] = place{pid, int32(n)}
 				}
 			}
 		}
 	}
-	for ino, k := range l.kept {
-		if !used[ino] && time.Since(k.since) > age {
-			unix.Close(k.fd)
-			delete(l.kept, ino)
-		}
-	}
+	return used
 }
 
 // Close lets go of everything.
 func (l *lender) Close() error {
 	l.soon.Stop()
+	l.queues.Stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for ino, k := range l.kept {

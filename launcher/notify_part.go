@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -78,11 +79,55 @@ func (l *lender) connectAgain(ino uint64) syscall.Errno {
 	return 0
 }
 
-// listens lets go of a socket that listens: its end matters now.
-func (l *lender) listens(ino uint64) {
+// listens notes that a socket listens, at a place. Its end matters now, and it is let
+// go, unless it is needed: then it is looked after by endListeners.
+func (l *lender) listens(ino uint64, at place, needed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if _, known := l.kept[ino]; known && needed {
+		l.listeners[ino] = at
+		return
+	}
 	l.part(ino, isListening)
+}
+
+// endListeners lets go of listeners that nobody has any more: who connects to one is to
+// be refused.
+func (l *lender) endListeners() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lookListeners()
+	if len(l.listeners) > 0 {
+		l.queues.Reset(queueTime)
+	}
+}
+
+// lookListeners is endListeners with l.mu held.
+func (l *lender) lookListeners() {
+	for ino, at := range l.listeners {
+		if !at.has(ino) {
+			l.sweepUnused(func(ino uint64, _ keptSocket) bool { _, listens := l.listeners[ino]; return listens })
+			return
+		}
+	}
+}
+
+// queueTime is how long who waits in the queue of a listener may wait to hear that it
+// is closed.
+const queueTime = 20 * time.Millisecond
+
+// watchQueues looks at the listeners again and again while somebody waits in a queue.
+func (l *lender) watchQueues() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lookListeners()
+	for ino := range l.listeners {
+		// Of a listener it is the length of the queue (tcp_get_info of the kernel).
+		if info, err := unix.GetsockoptTCPInfo(l.kept[ino].fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.Unacked > 0 {
+			l.queues.Reset(queueTime)
+			return
+		}
+	}
 }
 
 // wasParted returns what a socket of which there is no copy had come to, 0 if that is
@@ -91,6 +136,16 @@ func (l *lender) wasParted(ino uint64) parted {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.parted[ino]
+}
+
+// handedOut notes that a kept socket has come to a process: until then none has it.
+func (l *lender) handedOut(ino uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k, known := l.kept[ino]; known {
+		k.out = true
+		l.kept[ino] = k
+	}
 }
 
 // binds notes that a unix socket is bound: others can find it.
@@ -110,7 +165,7 @@ func (l *lender) lookBound() {
 	defer l.mu.Unlock()
 	for _, k := range l.kept {
 		if k.bound {
-			l.sweepUnused(0)
+			l.sweepUnused(func(_ uint64, k keptSocket) bool { return k.bound })
 			return
 		}
 	}

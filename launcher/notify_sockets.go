@@ -85,6 +85,9 @@ func (n *notifier) subject(c *call) (*subject, syscall.Errno) {
 	return s, 0
 }
 
+// place is where a call says that its socket is.
+func (c *call) place() place { return place{c.tid, int32(uint32(c.arg[0]))} }
+
 // connect is done here for sockets of every family. What cannot be had is not
 // connected.
 func (n *notifier) connect(c *call) outcome {
@@ -118,7 +121,7 @@ func (n *notifier) connect(c *call) outcome {
 // connectStream is connect of a TCP socket of ours. While it is pending, also after a
 // signal has ended the call, the broker may want to have the socket again.
 func (n *notifier) connectStream(c *call, s *subject, sa []byte) outcome {
-	n.lender.connects(s.inode, place{c.tid, int32(uint32(c.arg[0]))})
+	n.lender.connects(s.inode, c.place())
 	r := n.broker.Connect(c.ctx, s.inode, s.fd, sa)
 	n.lender.connected(s.inode, r.Errno)
 	o := final(0, r.Errno)
@@ -205,7 +208,7 @@ func (n *notifier) listen(c *call) outcome {
 	}
 	o := n.takePort(c, func() syscall.Errno { return n.broker.Listen(s.inode, s.fd, int(int32(c.arg[1]))) })
 	if !o.waits && o.errno == 0 {
-		n.lender.listens(s.inode)
+		n.lender.listens(s.inode, c.place(), n.broker.Renames(s.fd))
 	}
 	return o
 }
