@@ -114,8 +114,8 @@ func (b *Broker) PeerName(ino uint64, fd int) ([]byte, syscall.Errno) {
 	switch {
 	case errno != 0 && (!known || fd >= 0):
 		return nil, errno
-	case errno == 0 && !native.remote.IsValid():
-		return nil, unix.ENOTCONN
+	case errno != 0, !native.remote.IsValid():
+		return nil, unix.ENOTCONN // the kernel's tables have those that are connected
 	case known && n.remote.IsValid():
 		return sockaddr(n.family, n.remote), ok
 	case known:

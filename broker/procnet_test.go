@@ -3,6 +3,7 @@ package broker
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +36,24 @@ func TestNamesAreFoundWithoutADescriptor(t *testing.T) {
 	}
 	if _, errno := w.b.LocalName(1, -1); errno != unix.EACCES {
 		t.Errorf("a socket that is not there: got %v, want EACCES", errno)
+	}
+}
+
+// TestWhatHasEndedHasNoPeer: neither for who has the descriptor nor for who has not.
+func TestWhatHasEndedHasNoPeer(t *testing.T) {
+	w := newStreamWorld(t)
+	l := w.socket(unix.AF_INET, false)
+	l.wantBind(near4.String()+":0", ok)
+	w.b.Listen(l.inode(), l.fd, 1)
+	sa, _ := w.b.LocalName(l.inode(), l.fd)
+	s := w.socket(unix.AF_INET, false)
+	s.wantConnect(l.parse(sa).String(), ok)
+	l.close() // nobody has accepted: a RST
+	s.poll(unix.POLLIN, 10*time.Second)
+	for _, fd := range []int{s.fd, -1} {
+		if _, errno := w.b.PeerName(s.inode(), fd); errno != unix.ENOTCONN {
+			t.Errorf("by descriptor %d: got %v, want ENOTCONN", fd, errno)
+		}
 	}
 }
 
