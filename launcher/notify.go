@@ -47,7 +47,8 @@ type call struct {
 	nr  int32
 	arg [6]uint64
 
-	about *subject // the socket, once it has been looked for
+	about  *subject    // the socket, once it has been looked for
+	blocks atomic.Bool // it is a connect of a socket that blocks
 }
 
 // An outcome is what becomes of a call.

@@ -122,6 +122,7 @@ func (n *notifier) connect(c *call) outcome {
 // signal has ended the call, the broker may want to have the socket again.
 func (n *notifier) connectStream(c *call, s *subject, sa []byte) outcome {
 	n.lender.connects(s.inode, c.place())
+	c.blocks.Store(!isNonblocking(s.fd))
 	r := n.broker.Connect(c.ctx, s.inode, s.fd, sa)
 	n.lender.connected(s.inode, r.Errno)
 	o := final(0, r.Errno)
@@ -341,7 +342,7 @@ func (n *notifier) getsockopt(c *call) outcome {
 		failed := n.broker.SocketError(s.inode, s.fd)
 		value = binary.NativeEndian.AppendUint32(nil, uint32(failed))
 		lost = func() { n.broker.ReturnError(s.inode, failed) }
-	case level == unix.SOL_IPV6 && name == unix.IPV6_V6ONLY && s.stream && n.broker.IsV6Only(s.inode, s.fd):
+	case level == unix.SOL_IPV6 && name == unix.IPV6_V6ONLY && (s.stream || s.fd < 0) && n.broker.IsV6Only(s.inode, s.fd):
 		value = binary.NativeEndian.AppendUint32(nil, 1)
 	default:
 		return goOn

@@ -47,7 +47,7 @@ func (c *call) isAgain(of *call) bool { return c.nr == of.nr && c.arg == of.arg 
 
 // undelivered is an outcome that nobody was told.
 type undelivered struct {
-	call    call
+	call    *call
 	outcome outcome
 	at      time.Time
 }
@@ -156,6 +156,9 @@ func (n *notifier) begin(c *call) (w *work, o outcome, made bool) {
 	if old != nil && !n.stillWaits(c) {
 		return nil, o, false
 	}
+	if old != nil && c.isAgain(old.call) && old.call.blocks.Load() && n.isImpatient(c) {
+		return w, o, false // it is another one, and told that the first goes on
+	}
 	if old == nil || !c.isAgain(old.call) {
 		if old != nil {
 			old.stop()
@@ -196,6 +199,12 @@ func (n *notifier) begin(c *call) (w *work, o outcome, made bool) {
 	return w, old.outcome, old.left
 }
 
+// isImpatient reports whether the socket of a call does not block.
+func (n *notifier) isImpatient(c *call) bool {
+	s, errno := n.subject(c)
+	return errno == 0 && s.fd >= 0 && isNonblocking(s.fd)
+}
+
 // do does a call, and waits if it has to.
 func (n *notifier) do(w *work, do handler) outcome {
 	c := w.call
@@ -233,7 +242,7 @@ func (n *notifier) finish(w *work, o outcome) {
 	case w.heir != nil: // who takes its place
 		w.outcome, w.left = o, !told && o.once
 	case !told && o.once:
-		n.remember(undelivered{*w.call, o, time.Now()})
+		n.remember(undelivered{w.call, o, time.Now()})
 		fallthrough
 	default:
 		if n.active[w.call.tid] == w {
@@ -282,7 +291,7 @@ func (n *notifier) madeBefore(c *call) (o outcome, made bool) {
 	case !there:
 	case time.Since(u.at) > restartLife:
 		n.drop(c.tid)
-	case c.isAgain(&u.call):
+	case c.isAgain(u.call):
 		delete(n.undelivered, c.tid)
 		return u.outcome, true
 	}
