@@ -47,8 +47,7 @@ type call struct {
 	nr  int32
 	arg [6]uint64
 
-	about  *subject    // the socket, once it has been looked for
-	blocks atomic.Bool // it is a connect of a socket that blocks
+	about *subject // the socket, once it has been looked for
 }
 
 // An outcome is what becomes of a call.

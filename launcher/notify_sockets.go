@@ -122,7 +122,6 @@ func (n *notifier) connect(c *call) outcome {
 // signal has ended the call, the broker may want to have the socket again.
 func (n *notifier) connectStream(c *call, s *subject, sa []byte) outcome {
 	n.lender.connects(s.inode, c.place())
-	c.blocks.Store(!isNonblocking(s.fd))
 	r := n.broker.Connect(c.ctx, s.inode, s.fd, sa)
 	n.lender.connected(s.inode, r.Errno)
 	o := final(0, r.Errno)

@@ -156,9 +156,6 @@ func (n *notifier) begin(c *call) (w *work, o outcome, made bool) {
 	if old != nil && !n.stillWaits(c) {
 		return nil, o, false
 	}
-	if old != nil && c.isAgain(old.call) && old.call.blocks.Load() && n.isImpatient(c) {
-		return w, o, false // it is another one, and told that the first goes on
-	}
 	if old == nil || !c.isAgain(old.call) {
 		if old != nil {
 			old.stop()
@@ -197,12 +194,6 @@ func (n *notifier) begin(c *call) (w *work, o outcome, made bool) {
 		return w, outcome{errno: unix.EINTR, inode: old.outcome.inode}, true
 	}
 	return w, old.outcome, old.left
-}
-
-// isImpatient reports whether the socket of a call does not block.
-func (n *notifier) isImpatient(c *call) bool {
-	s, errno := n.subject(c)
-	return errno == 0 && s.fd >= 0 && isNonblocking(s.fd)
 }
 
 // do does a call, and waits if it has to.
