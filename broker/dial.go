@@ -194,6 +194,7 @@ func (b *Broker) make(ctx context.Context, d *dial) (near int, far net.Conn) {
 	if d.errno == ok {
 		b.settled(d.ino)
 	}
+	d.close() // before anybody can be told who then closes the socket
 	close(d.done)
 	return near, far
 }

@@ -60,6 +60,7 @@ type outcome struct {
 	cloexec bool
 	keep    bool   // fd is kept by the lender
 	lost    func() // undoes what was done, if nobody waits any more
+	holds   bool   // lost is about the call's socket
 	once    bool   // what was done is not to be done again by the same call
 	then    func() // what remains to be done when it has been told; it may last
 	inode   uint64 // of the socket that it was done with
@@ -215,6 +216,7 @@ func (c *call) giveBack() {
 func (b *borrowed) giveBack() {
 	if b.fd >= 0 {
 		unix.Close(b.fd)
+		b.fd = -1
 	}
 }
 

@@ -127,7 +127,7 @@ func (n *notifier) connectStream(c *call, s *subject, sa []byte) outcome {
 	o := final(0, r.Errno)
 	o.then = r.Relay
 	if r.Untold != nil {
-		o.once, o.lost = false, r.Untold // the socket tells it then, to whoever asks
+		o.once, o.lost, o.holds = false, r.Untold, true // the socket tells it then, to whoever asks
 	}
 	return o
 }

@@ -221,6 +221,9 @@ const watchAfter = 20 * time.Millisecond
 
 // finish tells what a call has come to, or leaves it to who makes it again.
 func (n *notifier) finish(w *work, o outcome) {
+	if !o.holds {
+		w.call.giveBack() // when the program closes the socket, it is to be closed
+	}
 	told := n.answer(w.call, o)
 	if !told && !o.once && o.lost != nil {
 		o.lost() // before the heir begins, who takes it then

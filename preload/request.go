@@ -74,6 +74,14 @@ func (r *request) close() {
 	r.end, r.socket = -1, -1
 }
 
+// letGo lets go of the socket that the question is about.
+func (r *request) letGo() {
+	if r.socket >= 0 {
+		unix.Close(r.socket)
+		r.socket = -1
+	}
+}
+
 // answer does what is asked and says so.
 func (s *Server) answer(ctx context.Context, r *request) {
 	defer r.close()
@@ -95,6 +103,7 @@ func (s *Server) answer(ctx context.Context, r *request) {
 	}
 	defer stop()
 	a, fd := s.handle(ctx, r)
+	r.letGo() // when the program closes the socket, it is to be closed
 	var rights []byte
 	if fd >= 0 {
 		defer unix.Close(fd)
