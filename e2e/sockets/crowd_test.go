@@ -2,8 +2,6 @@ package sockets
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -13,51 +11,34 @@ import (
 	"adit/e2e/lab"
 )
 
-// askServer says a byte to a service of the server from there, and returns the
-// byte that comes back.
-func (w *world) askServer(port int, order string) (answer string, err error) {
-	err = w.Server.Do(func() error {
-		c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), 5*time.Second)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		c.SetDeadline(time.Now().Add(15 * time.Second))
-		if _, err := io.WriteString(c, order); err != nil {
-			return err
-		}
-		b := make([]byte, 1)
-		_, err = io.ReadFull(c, b)
-		answer = string(b)
-		return err
-	})
-	return answer, err
-}
-
 // TestHandlerRunsWhileAConnectionIsBeingMade: a signal is handled at its time, not
 // when the connection is there, and the call then ends or goes on as
 // sigaction(2) has it.
 func TestHandlerRunsWhileAConnectionIsBeingMade(t *testing.T) {
 	const after = 400 * time.Millisecond
 	onTime := span{after - 10*time.Millisecond, after + 400*time.Millisecond}
-	eachProgram(t, func(t *testing.T, w *world, s surrounding, program string) {
+	inParallel(t, func(t *testing.T, w *world, s surrounding, program string) {
 		for _, to := range both {
-			argv := []string{program, "signals", to, strconv.Itoa(portFull), strconv.Itoa(int(after.Milliseconds()))}
+			start := func(t *testing.T, more ...string) (*client, *talk) {
+				t.Parallel()
+				c := w.client(t, s)
+				c.gate(t, "w")
+				argv := []string{program, "signals", to, strconv.Itoa(c.fullPort()), strconv.Itoa(int(after.Milliseconds()))}
+				return c, c.talk(t, 30*time.Second, append(argv, more...)...)
+			}
 			t.Run(to+"/SA_RESTART", func(t *testing.T) {
-				w.gate(t, "w")
-				k := w.talk(t, s, 30*time.Second, append(argv, "restart")...)
+				c, k := start(t, "restart")
 				if took := seconds(t, k.line("handled")); !onTime.has(took) {
 					t.Errorf("the handler ran after %v, want %v", took, onTime)
 				}
-				w.gate(t, "o")
+				c.gate(t, "o")
 				got := strings.Fields(k.line("connect"))
 				if took := seconds(t, got[1]); got[0] != "0" || took < after {
 					t.Errorf("got connect %v, want success after more than %v", got, after)
 				}
 			})
 			t.Run(to+"/without", func(t *testing.T) {
-				w.gate(t, "w")
-				k := w.talk(t, s, 30*time.Second, argv...)
+				_, k := start(t)
 				k.line("handled")
 				got := strings.Fields(k.line("connect"))
 				if took := seconds(t, got[1]); got[0] != "EINTR" || !onTime.has(took) {
@@ -72,7 +53,7 @@ func TestThousandConnectsDoNotWaitForEachOther(t *testing.T) {
 	eachProgram(t, func(t *testing.T, w *world, s surrounding, program string) {
 		for i, to := range both {
 			t.Run(to, func(t *testing.T) {
-				a := answers(w.run(t, s, 90*time.Second, program, "many", to, strconv.Itoa(portEcho), "1000", drops[i].String()))
+				a := answers(w.client(t, s).run(t, 90*time.Second, program, "many", to, strconv.Itoa(portEcho), "1000", drops[i].String()))
 				if fmt.Sprint(a["made"], a["good"], a["waits"]) != "[1000] [1000] [1]" {
 					t.Errorf("got %v, want 1000 made and good, and the one in front of them still waiting", a)
 				}
@@ -88,7 +69,7 @@ func TestThreadsDoNotWaitForEachOther(t *testing.T) {
 	eachProgram(t, func(t *testing.T, w *world, s surrounding, program string) {
 		for i, to := range both {
 			t.Run(to, func(t *testing.T) {
-				a := answers(w.run(t, s, 90*time.Second, program, "threads", to, strconv.Itoa(portEcho), "300", drops[i].String()))
+				a := answers(w.client(t, s).run(t, 90*time.Second, program, "threads", to, strconv.Itoa(portEcho), "300", drops[i].String()))
 				if got := fmt.Sprint(a["good"]); got != "[300]" {
 					t.Errorf("got %v, want 300 good", a)
 				}
@@ -101,9 +82,10 @@ func TestThreadsDoNotWaitForEachOther(t *testing.T) {
 }
 
 func TestWhoeverIsStartedConnects(t *testing.T) {
-	eachProgram(t, func(t *testing.T, w *world, s surrounding, program string) {
+	inParallel(t, func(t *testing.T, w *world, s surrounding, program string) {
+		c := w.client(t, s)
 		for _, to := range both {
-			text := w.run(t, s, 60*time.Second, program, "kinds", to, strconv.Itoa(portEcho))
+			text := c.run(t, 60*time.Second, program, "kinds", to, strconv.Itoa(portEcho))
 			lines := 0
 			for l := range strings.Lines(text) {
 				what, how, _ := strings.Cut(strings.TrimSpace(l), " ")
@@ -112,7 +94,7 @@ func TestWhoeverIsStartedConnects(t *testing.T) {
 					continue
 				}
 				// The words of what exec ran: see calls dial.
-				if what != "connect" && what != "so_error" {
+				if what != "calling" && what != "connect" && what != "so_error" {
 					t.Errorf("%s: %s: %s", to, what, how)
 				}
 			}
@@ -126,8 +108,8 @@ func TestWhoeverIsStartedConnects(t *testing.T) {
 // TestSocketsThatAreClosedAreLetGo: neither the program's nor adit's processes
 // keep descriptors of sockets that are gone.
 func TestSocketsThatAreClosedAreLetGo(t *testing.T) {
-	eachProgram(t, func(t *testing.T, w *world, s surrounding, program string) {
-		k := w.talk(t, s, 120*time.Second, program, "cycles", both[0], strconv.Itoa(portEcho), "300", drops[0].String())
+	inParallel(t, func(t *testing.T, w *world, s surrounding, program string) {
+		k := w.client(t, s).talk(t, 120*time.Second, program, "cycles", both[0], strconv.Itoa(portEcho), "300", drops[0].String())
 		k.line("ready")
 		before := descriptors(k.cmd.Process.Pid)
 		fmt.Fprintln(k.in, "go")
@@ -163,7 +145,7 @@ func TestCallsGoOnInAStormOfSignals(t *testing.T) {
 	eachProgram(t, func(t *testing.T, w *world, s surrounding, program string) {
 		for i, loopback := range []string{"127.0.0.1", "::1"} {
 			t.Run(both[i], func(t *testing.T) {
-				text := w.run(t, s, 90*time.Second, program, "storm", both[i], strconv.Itoa(portEcho), rounds, loopback)
+				text := w.client(t, s).run(t, 90*time.Second, program, "storm", both[i], strconv.Itoa(portEcho), rounds, loopback)
 				a := answers(text)
 				for _, what := range []string{"blocking", "nonblocking", "accepted", "refused", "bound", "datagrams"} {
 					if s.mode == "preload" && what == "datagrams" {

@@ -87,7 +87,7 @@ var dialRows = []dialRow{
 		block: "EINPROGRESS", nonblock: "EINPROGRESS", took: span{1100 * time.Millisecond, 3 * time.Second}, events: "", soError: "0"},
 	{name: "a peer that drops, once more", to: []string{drops[0].String(), drops[1].String()}, port: portEcho, within: "9", syns: "1",
 		block: "ETIMEDOUT", nonblock: "EINPROGRESS", took: span{2 * time.Second, 8 * time.Second}, events: failed, soError: "ETIMEDOUT"},
-	{name: "a peer that answers late", to: both, port: portFull, within: "9", gate: true,
+	{name: "a peer that answers late", to: both, within: "9", gate: true,
 		block: "0", nonblock: "EINPROGRESS", took: span{500 * time.Millisecond, 5 * time.Second}, events: "OUT", soError: "0"},
 	{name: "a host that a router does not know", to: []string{nobody[0].String()}, port: portEcho, within: "5",
 		block: "EHOSTUNREACH", nonblock: "EINPROGRESS", took: atOnce, events: failed, soError: "EHOSTUNREACH"},
@@ -110,28 +110,36 @@ var programsOf = []struct {
 	{surrounding{mode: "preload"}, false},
 }
 
-// eachProgram runs f in every surrounding. Plainly is the control.
+// eachProgram runs f in every surrounding, one after the other. Plainly is the
+// control.
 func eachProgram(t *testing.T, f func(t *testing.T, w *world, s surrounding, program string)) {
 	w := enter(t)
 	for _, p := range programsOf {
 		t.Run(p.String(), func(t *testing.T) {
-			if p.root && !lab.AsRoot() {
-				t.Skip("the tests were not started by root")
-			}
-			if p.mode != "" {
-				needMode(t, w, p.surrounding)
-			}
+			w.needMode(t, p.surrounding)
 			f(t, w, p.surrounding, w.calls(t, p.static))
 		})
 	}
 }
 
-func TestErrnoOfAConnectionComesAsLinuxHasIt(t *testing.T) {
+// inParallel is eachProgram for what waits more than it works.
+func inParallel(t *testing.T, f func(t *testing.T, w *world, s surrounding, program string)) {
+	t.Parallel()
 	eachProgram(t, func(t *testing.T, w *world, s surrounding, program string) {
+		t.Parallel()
+		f(t, w, s, program)
+	})
+}
+
+func TestErrnoOfAConnectionComesAsLinuxHasIt(t *testing.T) {
+	inParallel(t, func(t *testing.T, w *world, s surrounding, program string) {
 		for _, r := range dialRows {
 			for _, to := range r.to {
 				for _, how := range []string{"block", "nonblock"} {
-					t.Run(r.name+"/"+to+"/"+how, func(t *testing.T) { r.run(t, w, s, program, to, how) })
+					t.Run(r.name+"/"+to+"/"+how, func(t *testing.T) {
+						t.Parallel()
+						r.run(t, w.client(t, s), program, to, how)
+					})
 				}
 			}
 		}
@@ -139,18 +147,23 @@ func TestErrnoOfAConnectionComesAsLinuxHasIt(t *testing.T) {
 }
 
 // run makes one connection and looks at what came of it.
-func (r dialRow) run(t *testing.T, w *world, s surrounding, program, to, how string) {
+func (r dialRow) run(t *testing.T, c *client, program, to, how string) {
+	if r.gate {
+		r.port = c.fullPort()
+	}
 	argv := []string{program, "dial", to, strconv.Itoa(r.port), how, r.within}
 	if r.syns != "" {
 		argv = append(argv, r.syns)
 	}
 	if r.gate {
-		// The first SYN is dropped; that it was is known when the next one comes.
-		w.gate(t, "w")
-		timer := time.AfterFunc(600*time.Millisecond, func() { w.gate(t, "o") })
-		defer timer.Stop()
+		c.gate(t, "w")
 	}
-	a := answers(w.run(t, s, 30*time.Second, argv...))
+	k := c.talk(t, 30*time.Second, argv...)
+	k.line("calling")
+	if r.gate {
+		c.gate(t, "o") // the first SYN is dropped before it opens
+	}
+	a := answers(k.rest())
 	want := r.block
 	if how == "nonblock" {
 		want = r.nonblock
@@ -176,7 +189,7 @@ func (r dialRow) run(t *testing.T, w *world, s surrounding, program, to, how str
 	if how == "block" {
 		return
 	}
-	if got := a["so_error"]; len(got) != 1 || got[0] != r.soError {
+	if got := a["so_error"]; len(got) != 1 || got[0] != r.soError && !(r.port == portResets && got[0] == "ECONNRESET") {
 		t.Errorf("got SO_ERROR %v, want %s", got, r.soError)
 	}
 }
@@ -192,13 +205,4 @@ func (r dialRow) wantEvents(t *testing.T, got []string) {
 		return
 	}
 	t.Errorf("got events %q, want %q", got, r.events)
-}
-
-// gate tells the server's gate something, and waits for the answer.
-func (w *world) gate(t testing.TB, order string) {
-	t.Helper()
-	answer, err := w.askServer(portGate, order)
-	if err != nil || answer != "!" {
-		t.Errorf("the gate: got %q, %v", answer, err)
-	}
 }

@@ -6,7 +6,8 @@
 // testdata/differences.txt lists where they may differ, and why.
 //
 //	main_test.go       entering the lab
-//	world_test.go      the machines, and running programs plainly or in a mode
+//	world_test.go      the machines
+//	client_test.go     running programs plainly or in a mode, many at once
 //	server_test.go     the services at the other end: peers that refuse, reset, delay
 //	transcript_test.go comparing the transcripts
 //	differences_test.go reading the list of differences

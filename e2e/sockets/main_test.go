@@ -1,6 +1,7 @@
 package sockets
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -11,6 +12,9 @@ import (
 
 func TestMain(m *testing.M) {
 	peer.Main()
+	// These tests wait more than they work, see e2e/wire.
+	flag.Parse()
+	flag.Set("test.parallel", "8")
 	os.Exit(suite.Main(m, func(l *lab.Lab) (err error) {
 		theWorld, err = newWorld(l)
 		return err

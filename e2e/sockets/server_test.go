@@ -29,8 +29,6 @@ const (
 	portDeaf        = 2006
 	portLate        = 2007
 	portUrgent      = 2008
-	portFull        = 2009
-	portGate        = 2010
 	portEnds        = 2011
 	portHowEnded    = 2012
 	portTwice       = 2013
@@ -42,7 +40,7 @@ const late = 300 * time.Millisecond
 
 // serve starts the services in the caller's namespace.
 func (w *world) serve() error {
-	ends := &endings{}
+	ends := &endings{last: map[netip.Addr]*ending{}}
 	for port, service := range map[int]func(*net.TCPConn){
 		portEcho:     func(c *net.TCPConn) { io.Copy(c, c) },
 		portResets:   resetSoon,
@@ -63,8 +61,10 @@ func (w *world) serve() error {
 			return err
 		}
 	}
-	if err := w.serveFull(); err != nil {
-		return err
+	for _, c := range w.clients {
+		if err := c.serveFull(); err != nil {
+			return err
+		}
 	}
 	for _, a := range []netip.Addr{lab.ServiceV4, lab.ServiceV6} {
 		if err := serveUDP(a); err != nil {
@@ -94,7 +94,7 @@ func serveTCP(port int, service func(*net.TCPConn)) error {
 
 // resetSoon gives connect(2) the time to return.
 func resetSoon(c *net.TCPConn) {
-	<-time.After(50 * time.Millisecond)
+	<-time.After(late)
 	c.SetLinger(0)
 }
 
@@ -139,46 +139,47 @@ func sendUrgent(c *net.TCPConn) {
 	io.Copy(io.Discard, c)
 }
 
-// An endings remembers how the last connection ended.
+// An endings remembers how the last connection of each client ended.
 type endings struct {
-	mu    sync.Mutex    // guards ended and how
-	ended chan struct{} // closed when the last connection has
+	mu   sync.Mutex             // guards what follows
+	last map[netip.Addr]*ending // by whose it is
+}
+
+type ending struct {
+	ended chan struct{} // closed when it has; then:
 	how   string
 }
 
+func clientOf(c net.Conn) netip.Addr { return c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap() }
+
 // serve is an echo that says hello first.
 func (e *endings) serve(c *net.TCPConn) {
-	ended := make(chan struct{})
+	end := &ending{ended: make(chan struct{})}
 	e.mu.Lock()
-	e.ended, e.how = ended, ""
+	e.last[clientOf(c)] = end
 	e.mu.Unlock()
 	io.WriteString(c, "hello!")
-	how := "the end"
+	end.how = "the end"
 	if _, err := io.Copy(c, c); errors.Is(err, syscall.ECONNRESET) {
-		how = "a reset"
+		end.how = "a reset"
 	} else if err != nil {
-		how = err.Error()
+		end.how = err.Error()
 	}
-	e.mu.Lock()
-	e.how = how
-	e.mu.Unlock()
-	close(ended)
+	close(end.ended)
 }
 
-// tell waits for the end of the last connection, and says how that was.
+// tell waits for the end of the client's last connection, and says how that was.
 func (e *endings) tell(c *net.TCPConn) {
 	e.mu.Lock()
-	ended := e.ended
+	end := e.last[clientOf(c)]
 	e.mu.Unlock()
-	if ended == nil {
+	if end == nil {
 		io.WriteString(c, "nothing")
 		return
 	}
 	select {
-	case <-ended:
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		io.WriteString(c, e.how)
+	case <-end.ended:
+		io.WriteString(c, end.how)
 	case <-time.After(3 * time.Second):
 		io.WriteString(c, "no end")
 	}
@@ -189,6 +190,7 @@ func (e *endings) tell(c *net.TCPConn) {
 type crowded struct {
 	listener *net.TCPListener
 	server   *lab.Namespace
+	port     int
 	fillers  []net.Conn
 	mu       sync.Mutex // one at a time
 }
@@ -197,25 +199,25 @@ type crowded struct {
 // than listen(2) was told.
 const queueLen = 2
 
-// serveFull starts one, and a gate: when it is told 'o' there, then, in a moment,
+// serveFull starts one, and a gate: when it is told 'o' there, then, in 0.6 s,
 // the next connection is let in, and no other. The answer means that it is full.
-func (w *world) serveFull() error {
-	l, err := listenWithShortQueue(portFull)
+func (c *client) serveFull() error {
+	l, err := listenWithShortQueue(c.fullPort())
 	if err != nil {
 		return err
 	}
-	c := &crowded{listener: l, server: w.Server}
-	if err := c.fill(); err != nil {
+	q := &crowded{listener: l, server: c.Server, port: c.fullPort()}
+	if err := q.fill(); err != nil {
 		return err
 	}
-	return serveTCP(portGate, func(gate *net.TCPConn) {
+	return serveTCP(c.gatePort(), func(gate *net.TCPConn) {
 		order := make([]byte, 1)
 		gate.Read(order)
-		c.mu.Lock()
+		q.mu.Lock()
 		if order[0] == 'o' {
-			time.AfterFunc(late, c.letOneIn)
+			time.AfterFunc(2*late, q.letOneIn)
 		} else {
-			c.mu.Unlock()
+			q.mu.Unlock()
 		}
 		io.WriteString(gate, "!") // it is full
 	})
@@ -224,7 +226,7 @@ func (w *world) serveFull() error {
 // fill fills the queue; the caller is on the server.
 func (c *crowded) fill() error {
 	for range queueLen {
-		f, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", portFull), 5*time.Second)
+		f, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", c.port), 5*time.Second)
 		if err != nil {
 			return fmt.Errorf("fill the queue: %w", err)
 		}

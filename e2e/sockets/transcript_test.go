@@ -8,8 +8,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"adit/e2e/suite"
 )
 
 // A transcript is what testdata/transcript printed: the calls of each scenario,
@@ -77,12 +75,13 @@ func (w *world) program(t testing.TB, static bool) string {
 // to some, separated by spaces.
 func (w *world) transcribe(t testing.TB, s surrounding, static bool, groups []string) transcript {
 	t.Helper()
+	c := w.client(t, s)
 	if only := os.Getenv("ADIT_SCENARIOS"); only != "" {
 		groups = strings.Fields(only)
 	}
-	a := addresses(s.client())
+	a := c.addresses()
 	argv := append([]string{w.program(t, static), a[0].Addr().String(), a[1].Addr().String()}, groups...)
-	text := w.run(t, s, transcriptTime, argv...)
+	text := c.run(t, transcriptTime, argv...)
 	if dir := os.Getenv("ADIT_TRANSCRIPTS"); dir != "" {
 		os.WriteFile(filepath.Join(dir, strings.ReplaceAll(s.String(), " ", "-")), []byte(text), 0o644)
 	}
@@ -159,8 +158,10 @@ func shown(result string) string {
 // differs must be in the list for that mode, and what is in the list must differ.
 func (w *world) wantAlike(t *testing.T, s surrounding, static bool, groups []string) {
 	t.Helper()
-	plain := w.truth(t)
+	t.Parallel()
+	w.needMode(t, s)
 	inside := w.transcribe(t, s, static, groups)
+	plain := w.truth(t)
 	list := readDifferences(t, "testdata/differences.txt")
 	for _, d := range compare(plain, inside) {
 		if !list.allow(s.mode, d) {
@@ -187,6 +188,7 @@ func (tr transcript) has(e *entry) bool {
 // TestTranscriptIsTheSameEveryTime is the control: the plain transcript says the
 // same twice, so that a difference is adit's.
 func TestTranscriptIsTheSameEveryTime(t *testing.T) {
+	t.Parallel()
 	w := enter(t)
 	for _, d := range compare(w.truth(t), w.transcribe(t, plainly, true, allGroups)) {
 		t.Errorf("the second run differs: %v", d)
@@ -194,10 +196,10 @@ func TestTranscriptIsTheSameEveryTime(t *testing.T) {
 }
 
 func TestStaticProgramsSocketsAreAsWithoutAdit(t *testing.T) {
+	t.Parallel()
 	w := enter(t)
 	for _, s := range []surrounding{{mode: "namespace"}, {mode: "seccomp"}, {mode: "seccomp", docker: true}} {
 		t.Run(s.String(), func(t *testing.T) {
-			needMode(t, w, s)
 			groups := allGroups
 			if s.docker {
 				groups = groups[:len(groups)-1] // Docker refuses some of the last by itself
@@ -210,18 +212,5 @@ func TestStaticProgramsSocketsAreAsWithoutAdit(t *testing.T) {
 // What preload mode knows of a program's calls it knows by its libc.
 func TestDynamicProgramsSocketsAreAsWithoutAdit(t *testing.T) {
 	w := enter(t)
-	needMode(t, w, surrounding{mode: "preload"})
 	w.wantAlike(t, surrounding{mode: "preload"}, false, streamGroups)
-}
-
-// needMode skips a test where adit cannot do the mode.
-func needMode(t *testing.T, w *world, s surrounding) {
-	t.Helper()
-	cmd := w.command(t, s, "true")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		if suite.Required(s.mode) {
-			t.Fatalf("mode %v does not work here: %s", s, text)
-		}
-		suite.Skip(t, "mode %v does not work here: %s", s, text)
-	}
 }

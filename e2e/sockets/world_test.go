@@ -1,18 +1,15 @@
 package sockets
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"adit/e2e/lab"
 	"adit/e2e/peer"
@@ -24,13 +21,14 @@ import (
 
 //	  host                                    server
 //	┌────────────────────────────┐          ┌──────────────────────────────────┐
-//	│ adit's command             │          │ wireguard-go                     │
-//	│   10.9.0.3  fd09::3        │  cable   │ lo    10.9.0.1   fd09::1         │
-//	│                            ├──────────┤         the services             │
-//	│ ┌ plain ─────────────────┐ │          │ and no way to                    │
-//	│ │ wg0 (wireguard-go)     │ │          │       10.9.0.66  fd09::66  drops │
-//	│ │   10.9.0.2  fd09::2    │ │          │       10.9.0.67  fd09::67  says  │
-//	│ └────────────────────────┘ │          │                            so    │
+//	│ adit's command, each       │          │ wireguard-go                     │
+//	│ as a client of its own     │          │ lo    10.9.0.1   fd09::1         │
+//	│   10.9.0.N  fd09::N        │          │         the services             │
+//	│                            │  cable   │ and no way to                    │
+//	│ ┌ plain, some ───────────┐ ├──────────┤       10.9.0.66  fd09::66  drops │
+//	│ │ wg0 (wireguard-go)     │ │          │       10.9.0.67  fd09::67  says  │
+//	│ │   10.9.0.N  fd09::N    │ │          │                            so    │
+//	│ └────────────────────────┘ │          │                                  │
 //	└────────────────────────────┘          └──────────────────────────────────┘
 //
 // Plain is a machine whose only way out is an interface of another's WireGuard:
@@ -39,19 +37,16 @@ import (
 // A world is the lab with all that runs in it.
 type world struct {
 	*lab.Lab
-	plain     *lab.Namespace
 	serverKey peer.Key
-	clients   []peer.Key
+	clients   []*client
 	peers     []*peer.Peer // wireguard-go ends when nobody holds it any more
-}
 
-// What each client of the server is.
-const (
-	plainClient = iota // the plain machine
-	aditClient
-	rootClient // adit that was started by root
-	nClients
-)
+	// Clients that nobody is at the moment: plain machines, and those of adit.
+	plain, ours chan *client
+
+	works    sync.Map   // by surrounding: whether its mode does, see needMode
+	building sync.Mutex // held while a program is built
+}
 
 const serverPort = 51820
 
@@ -62,31 +57,30 @@ var (
 )
 
 func newWorld(l *lab.Lab) (*world, error) {
-	w := &world{Lab: l, serverKey: peer.NewKey()}
-	for range nClients {
-		w.clients = append(w.clients, peer.NewKey())
+	w := &world{Lab: l, serverKey: peer.NewKey(), plain: make(chan *client, nPlain), ours: make(chan *client, nOurs)}
+	for i := range nPlain + nOurs {
+		w.clients = append(w.clients, &client{world: w, key: peer.NewKey(), number: firstNumber + i})
 	}
 	if err := w.startServer(); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	if err := w.startPlain(); err != nil {
-		return nil, fmt.Errorf("the plain machine: %w", err)
+	for _, c := range w.clients[:nPlain] {
+		if err := w.startPlain(c); err != nil {
+			return nil, fmt.Errorf("a plain machine: %w", err)
+		}
+		w.plain <- c
+	}
+	for _, c := range w.clients[nPlain:] {
+		w.ours <- c
 	}
 	return w, nil
-}
-
-// addresses returns the tunnel's addresses of a client.
-func addresses(client int) []netip.Prefix {
-	v4, v6 := lab.TunnelV4.Addr().As4(), lab.TunnelV6.Addr().As16()
-	v4[3], v6[15] = byte(client+2), byte(client+2)
-	return []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4(v4), 32), netip.PrefixFrom(netip.AddrFrom16(v6), 128)}
 }
 
 func (w *world) startServer() error {
 	return w.Server.Do(func() error {
 		config := peer.Device(w.serverKey.Private, serverPort)
-		for i, k := range w.clients {
-			config += peer.Remote(k.Public, "", "", addresses(i)...)
+		for _, c := range w.clients {
+			config += peer.Remote(c.key.Public, "", "", c.addresses()...)
 		}
 		if err := w.startPeer("wg0", config); err != nil {
 			return err
@@ -131,14 +125,14 @@ func refuseToForward() error {
 
 // startPlain starts a wireguard-go on the host and gives its interface to a
 // machine that has nothing else.
-func (w *world) startPlain() error {
-	const name = "wgplain"
+func (w *world) startPlain(c *client) error {
+	name := fmt.Sprintf("wgplain%d", c.number)
 	inner := []netip.Prefix{lab.TunnelV4, lab.TunnelV6}
 	var err error
-	if w.plain, err = lab.NewNamespace(); err != nil {
+	if c.machine, err = lab.NewNamespace(); err != nil {
 		return err
 	}
-	err = w.startPeer(name, peer.Device(w.clients[plainClient].Private, 0)+
+	err = w.startPeer(name, peer.Device(c.key.Private, 0)+
 		peer.Remote(w.serverKey.Public, "", endpoint.String(), inner...))
 	if err != nil {
 		return err
@@ -147,10 +141,10 @@ func (w *world) startPlain() error {
 	if err != nil {
 		return err
 	}
-	if err := netlink.LinkSetNsFd(l, w.plain.Fd()); err != nil {
+	if err := netlink.LinkSetNsFd(l, c.machine.Fd()); err != nil {
 		return fmt.Errorf("move the interface: %w", err)
 	}
-	return w.plain.Do(func() error {
+	return c.machine.Do(func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {
 			return err
@@ -158,170 +152,11 @@ func (w *world) startPlain() error {
 		if err := netlink.LinkSetUp(lo); err != nil {
 			return err
 		}
-		return lab.BringUp(name, addresses(plainClient), inner)
+		return lab.BringUp(name, c.addresses(), inner)
 	})
 }
 
 var endpoint = netip.AddrPortFrom(lab.ServerV4.Addr(), serverPort)
-
-// conf is a wg-quick file of a client, without a route to everything.
-func (w *world) conf(t testing.TB, client int, u lab.User) string {
-	t.Helper()
-	a := addresses(client)
-	text := fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = %v, %v\nDNS = %v\n[Peer]\nPublicKey = %s\nAllowedIPs = %v, %v\nEndpoint = %v\n",
-		w.clients[client].Private, a[0], a[1], lab.ServiceV4, w.serverKey.Public, lab.TunnelV4, lab.TunnelV6, endpoint)
-	path, err := u.WriteFile(fmt.Sprintf("client%d.conf", client), text, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// A surrounding is what a program runs in.
-type surrounding struct {
-	mode   string // of adit run; empty: the plain machine
-	root   bool   // the caller is root
-	docker bool   // under a filter like Docker's: nobody's descriptors can be had
-}
-
-var plainly = surrounding{}
-
-func (s surrounding) String() string {
-	name := s.mode
-	if s.mode == "" {
-		name = "plain"
-	}
-	if s.root {
-		name += " as root"
-	}
-	if s.docker {
-		name += " in Docker"
-	}
-	return name
-}
-
-// client is who the server sees.
-func (s surrounding) client() int {
-	switch {
-	case s.mode == "":
-		return plainClient
-	case s.root:
-		return rootClient
-	}
-	return aditClient
-}
-
-// command returns argv to be run in the surrounding.
-func (w *world) command(t testing.TB, s surrounding, argv ...string) *exec.Cmd {
-	t.Helper()
-	u := w.User
-	if s.root {
-		u = w.Root()
-	}
-	if s.mode != "" {
-		argv = append([]string{suite.Adit(), "run", "--mode=" + s.mode, "-c", w.conf(t, s.client(), u), "--"}, argv...)
-	}
-	if s.docker {
-		argv = append([]string{w.confine(t), "-docker", "-nnp"}, argv...)
-	}
-	return u.Command(argv[0], argv[1:]...)
-}
-
-// confine returns the path of e2e/confine.
-func (w *world) confine(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(w.Dir, "confine")
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	if err := suite.Build(path, "adit/e2e/confine"); err != nil {
-		t.Fatalf("build confine: %v", err)
-	}
-	return path
-}
-
-// start starts cmd in the surrounding.
-func (w *world) start(s surrounding, cmd *exec.Cmd) error {
-	if s.mode == "" {
-		return w.plain.Do(func() error { return lab.Start(cmd) })
-	}
-	return lab.Start(cmd)
-}
-
-// run runs argv in the surrounding, to its end, and returns what it printed. It
-// must succeed in silence.
-func (w *world) run(t testing.TB, s surrounding, within time.Duration, argv ...string) string {
-	t.Helper()
-	cmd := w.command(t, s, argv...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &stdout, &stderr, 5*time.Second
-	if err := w.start(s, cmd); err != nil {
-		t.Fatalf("%v: %v", argv, err)
-	}
-	slow := time.AfterFunc(within, func() { cmd.Process.Kill() })
-	err := cmd.Wait()
-	if !slow.Stop() {
-		t.Fatalf("%v: %v took more than %v\nstdout: %s\nstderr: %s", s, argv, within, tail(stdout.String()), stderr.String())
-	}
-	if err != nil {
-		t.Fatalf("%v: %v: %v\nstdout: %s\nstderr: %s", s, argv, err, tail(stdout.String()), stderr.String())
-	}
-	if stderr.Len() > 0 {
-		t.Errorf("%v: %v: not silent, stderr: %s", s, argv, stderr.String())
-	}
-	return stdout.String()
-}
-
-// A talk is with a program that runs.
-type talk struct {
-	t   testing.TB
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Scanner
-}
-
-// talk starts argv in the surrounding and ends it with the test.
-func (w *world) talk(t testing.TB, s surrounding, within time.Duration, argv ...string) *talk {
-	t.Helper()
-	k := &talk{t: t, cmd: w.command(t, s, argv...)}
-	var stderr bytes.Buffer
-	k.cmd.Stderr, k.cmd.WaitDelay = &stderr, 5*time.Second
-	var err error
-	if k.in, err = k.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := k.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	k.out = bufio.NewScanner(out)
-	if err := w.start(s, k.cmd); err != nil {
-		t.Fatalf("%v: %v", argv, err)
-	}
-	slow := time.AfterFunc(within, func() { k.cmd.Process.Kill() })
-	t.Cleanup(func() {
-		k.in.Close()
-		if err := k.cmd.Wait(); err != nil {
-			t.Errorf("%v: %v: %v\nstderr: %s", s, argv, err, stderr.String())
-		}
-		slow.Stop()
-	})
-	return k
-}
-
-// line returns the next line that the program prints, without the first word,
-// which must be key.
-func (k *talk) line(key string) string {
-	k.t.Helper()
-	if !k.out.Scan() {
-		k.t.Fatalf("%v ended before it said %q", k.cmd.Args, key)
-	}
-	value, ok := strings.CutPrefix(k.out.Text(), key)
-	if !ok {
-		k.t.Fatalf("%v: got %q, want %q", k.cmd.Args, k.out.Text(), key)
-	}
-	return strings.TrimSpace(value)
-}
 
 // tail returns the last lines of a text.
 func tail(text string) string {
@@ -333,6 +168,8 @@ func tail(text string) string {
 func (w *world) compile(t testing.TB, name string, static bool, sources ...string) string {
 	t.Helper()
 	suite.Need(t, "cc")
+	w.building.Lock()
+	defer w.building.Unlock()
 	out := filepath.Join(w.Dir, name)
 	args := []string{"-std=gnu11", "-O1", "-w", "-pthread", "-o", out}
 	if static {

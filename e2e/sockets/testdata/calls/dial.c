@@ -25,7 +25,7 @@ static const char *how(int events)
 }
 
 /* first - the events of the first time that there are any, with what has become
- * of them a moment later
+ * of them a moment later: a refusal comes in steps
  * Return: 0 if nothing came in time */
 static unsigned first(int ep, int fd, double within)
 {
@@ -36,11 +36,15 @@ static unsigned first(int ep, int fd, double within)
 		return 0;
 	usleep(20000);
 	poll(&p, 1, 0);
+	for (int i = 0; i < 30 && p.revents & POLLERR && !(p.revents & POLLRDHUP); i++) {
+		usleep(10000);
+		poll(&p, 1, 0);
+	}
 	return p.revents;
 }
 
-/* dial IP PORT block|nonblock SECONDS [SYNCNT]: prints what connect returned and
- * when, and of a nonblocking one the events, when they came, and SO_ERROR.
+/* dial IP PORT block|nonblock SECONDS [SYNCNT]: says "calling", then what connect
+ * returned and when, and of a nonblocking one the events, when they came, and SO_ERROR.
  * SECONDS is how long events are awaited, or SO_SNDTIMEO. The socket is in an
  * epoll set before it is connected. */
 int dial(char **argv)
@@ -60,6 +64,8 @@ int dial(char **argv)
 	if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e))
 		die("epoll_ctl");
 	epoll_wait(ep, &e, 1, 0);
+	puts("calling");
+	fflush(stdout);
 	begin = now();
 	err = connect(fd, (void *)&p.addr, p.len) ? errno : 0;
 	printf("connect %s %.3f\n", name(err), now() - begin);

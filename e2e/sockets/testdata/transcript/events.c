@@ -40,7 +40,7 @@ static void level_triggered(const struct net *n)
 	say("epoll_ctl", watch(ep, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP));
 	next("epoll_wait, a new one", ep, 0);
 	gate_is_closed(n);
-	say("connect", dial(fd, at(n->server, FULL)));
+	say("connect", dial(fd, at(n->server, full_port)));
 	next("epoll_wait, pending", ep, 150);
 	open_gate(n);
 	next("epoll_wait, connected", ep, 8000);
@@ -58,7 +58,7 @@ static void edge_triggered(const struct net *n)
 	next("epoll_wait, a new one", ep, 0);
 	next("epoll_wait again", ep, 0);
 	gate_is_closed(n);
-	say("connect", dial(fd, at(n->server, FULL)));
+	say("connect", dial(fd, at(n->server, full_port)));
 	next("epoll_wait, pending", ep, 150);
 	open_gate(n);
 	next("epoll_wait, connected", ep, 8000);
@@ -119,7 +119,7 @@ static void refused(const struct net *n)
 	watch(edge, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 	next("edge, a new one", edge, 0);
 	say("connect", dial(fd, at(n->server, REFUSES)));
-	until("edge, refused", edge, EPOLLERR | EPOLLHUP);
+	until("edge, refused", edge, EPOLLERR | EPOLLHUP | EPOLLIN | EPOLLRDHUP);
 	next("level, refused", ep, 0);
 	next("edge again", edge, 0);
 	pending_error("SO_ERROR", fd);
@@ -205,7 +205,7 @@ static void woken_thread(const struct net *n)
 	pthread_t t;
 
 	gate_is_closed(n);
-	say("connect", dial(fd, at(n->server, FULL)));
+	say("connect", dial(fd, at(n->server, full_port)));
 	watch(ep, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
 	pthread_create(&t, NULL, wait_in_epoll, &ep);
 	open_gate(n);
@@ -215,14 +215,14 @@ static void woken_thread(const struct net *n)
 }
 
 const struct scenario events_scenarios[] = {
-	{ "level-triggered", BOTH, level_triggered },
-	{ "edge-triggered", V4, edge_triggered },
+	{ "level-triggered", BOTH | ALONE, level_triggered },
+	{ "edge-triggered", V4 | ALONE, edge_triggered },
 	{ "edges", BOTH, edges },
 	{ "one-shot", BOTH, one_shot },
 	{ "refused", ALL, refused },
 	{ "reset", BOTH, reset },
 	{ "a-new-socket", BOTH, a_new_socket },
 	{ "select", BOTH, selecting },
-	{ "woken-thread", V4, woken_thread },
+	{ "woken-thread", V4 | ALONE, woken_thread },
 	{ 0 },
 };

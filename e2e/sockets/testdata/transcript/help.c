@@ -110,6 +110,14 @@ short wait_for(int fd, short events, int ms)
 	return poll(&p, 1, ms) > 0 ? p.revents : 0;
 }
 
+/* wait_until_over - wait until a connection was refused, or has ended in another
+ * way, with the last of its events */
+void wait_until_over(int fd)
+{
+	for (long long end = now_ms() + 5000; !(wait_for(fd, POLLRDHUP, 5000) & POLLRDHUP) && now_ms() < end;)
+		usleep(1000);
+}
+
 /* say_poll - wait, and print what is there. An error comes in steps, of which
  * the last is meant. */
 void say_poll(const char *call, int fd, short events, int ms)
@@ -117,8 +125,10 @@ void say_poll(const char *call, int fd, short events, int ms)
 	struct pollfd p = { .fd = fd, .events = events };
 	int n = poll(&p, 1, ms);
 
-	if (n > 0 && p.revents & (POLLERR | POLLHUP)) {
-		usleep(20000);
+	for (int i = 0; i < 30 && n > 0 && p.revents & (POLLERR | POLLHUP) && !(p.revents & POLLRDHUP); i++) {
+		if (i > 1 && !(events & POLLRDHUP))
+			break;
+		usleep(10000);
 		n = poll(&p, 1, 0);
 	}
 	say_events(call, n, p.revents);
@@ -159,28 +169,28 @@ void take(const char *call, int fd, size_t size, int flags)
 	say_bytes(call, recv(fd, b, size < sizeof b ? size : sizeof b, flags), b);
 }
 
-/* gate - say one byte to the gate, and wait for the answer */
-static void gate(const struct net *n, const char *order)
+/* ask_gate - say one byte to the gate, and wait for the answer */
+static void ask_gate(const struct net *n, const char *order)
 {
 	char b;
-	int fd = connected(n, GATE);
+	int fd = connected(n, gate_port);
 
 	if (send(fd, order, 1, MSG_NOSIGNAL) != 1 || recv(fd, &b, 1, 0) != 1)
 		say("ask the gate", -1);
 	close(fd);
 }
 
-/* open_gate - have the server let in one of those who wait at FULL, in a moment.
+/* open_gate - have the server let in one of those who wait in the full queue, in a moment.
  * When this returns the queue is still full. */
 void open_gate(const struct net *n)
 {
-	gate(n, "o");
+	ask_gate(n, "o");
 }
 
 /* gate_is_closed - wait until the queue is full, whoever was let in before */
 void gate_is_closed(const struct net *n)
 {
-	gate(n, "w");
+	ask_gate(n, "w");
 }
 
 /* how_ended - print what the server saw of the last connection to ENDS */

@@ -131,7 +131,9 @@ const char *where_name(const struct where *w)
 		snprintf(text, sizeof text, "family %d/%u", w->sa.sa_family, w->len);
 		return text;
 	}
-	if (number < 10000)
+	if (number == full_port)
+		snprintf(port, sizeof port, "FULL");
+	else if (number < 10000)
 		snprintf(port, sizeof port, "%d", number);
 	else if (number >= own && number < own + 100)
 		snprintf(port, sizeof port, "OWN+%d", number - own);

@@ -45,8 +45,6 @@ enum {
 	DEAF = 2006,      /* never reads */
 	LATE = 2007,      /* answers the first byte after 0.3 s */
 	URGENT = 2008,    /* sends an urgent byte between two others, after the first byte */
-	FULL = 2009,      /* its queue is full; somebody at GATE lets one in, after 0.3 s */
-	GATE = 2010,
 	ENDS = 2011,      /* how the last connection here ended is told by HOW_ENDED */
 	HOW_ENDED = 2012,
 	TWICE = 2013,     /* UDP: answers once by itself and once from port 2014 */
@@ -63,7 +61,8 @@ struct net {
 	const char *far;    /* no route leads there */
 };
 
-enum { V4 = 1, V6 = 2, MAPPED = 4, BOTH = V4 | V6, ALL = V4 | V6 | MAPPED };
+/* A scenario that is ALONE uses a service of the server that has one client. */
+enum { V4 = 1, V6 = 2, MAPPED = 4, BOTH = V4 | V6, ALL = V4 | V6 | MAPPED, ALONE = 8 };
 
 /* A scenario is run once for each of its nets, in a process of its own. */
 struct scenario {
@@ -85,6 +84,8 @@ struct where {
 };
 
 extern const char *me4, *me6;
+extern int full_port; /* its queue is full; who asks at the gate is let in, after 0.6 s */
+extern int gate_port; /* each client has both for itself: see the test */
 /* own and the 99 above are ports that scenarios choose for themselves; others in
  * every run, as a port is not free at once. */
 extern int own;
@@ -113,6 +114,7 @@ int port_of(int fd);
 void own_name(const char *call, int fd);
 void peer_name(const char *call, int fd);
 int pending_error(const char *call, int fd);
+void wait_until_over(int fd);
 short wait_for(int fd, short events, int ms);
 void say_poll(const char *call, int fd, short events, int ms);
 int set_int(int fd, int level, int name, int value);

@@ -75,8 +75,11 @@ static void half_closed(const struct net *n)
 
 	say("send", send_text(fd, "twelve bytes"));
 	say("shutdown WR", shutdown(fd, SHUT_WR));
-	say("shutdown WR", shutdown(fd, SHUT_WR));
 	take("recv", fd, 50, MSG_WAITALL);
+	close(fd);
+	fd = connected(n, DEAF);
+	say("shutdown WR", shutdown(fd, SHUT_WR));
+	say("shutdown WR again", shutdown(fd, SHUT_WR));
 	say("shutdown RDWR", shutdown(fd, SHUT_RDWR));
 	close(fd);
 	fd = connected(n, ECHO);
