@@ -44,8 +44,7 @@ func FuzzControlRoundTrip(f *testing.F) {
 // is an errno for each, and the socket is one afterwards.
 func FuzzCallsOfAProgram(f *testing.F) {
 	b, _ := newDatagramBroker(f, nil)
-	for _, sa := range [][]byte{nil, {2}, {2, 0}, sockaddr(unix.AF_INET, at(far4, 7000)), sockaddr(unix.AF_INET6, at(far6, 7000)),
-		sockaddr(unix.AF_INET6, at(far4, 0)), sockaddr(unix.AF_INET, addr("127.0.0.1:53")), make([]byte, 128)} {
+	for _, sa := range addresses() {
 		for i := range byte(7) {
 			f.Add(i, i%2 == 0, sa, appendCmsg(nil, unix.SOL_UDP, unix.UDP_SEGMENT, []byte{1, 0}), []byte("payload"))
 		}
