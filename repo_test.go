@@ -26,7 +26,7 @@ var imports = map[string][]string{
 	"wg/aead":      {"golang.org/x/crypto", "golang.org/x/sys/cpu"},
 	"wg/wgtest":    {"adit/packet"},
 	"link":         {"adit/packet", "golang.org/x/sys/unix", "github.com/vishvananda/netlink"},
-	"netstack":     {"adit/packet", "gvisor.dev/gvisor", "golang.org/x/net/dns/dnsmessage"},
+	"netstack":     {"adit/packet", "adit/netstack", "gvisor.dev/gvisor", "golang.org/x/net/dns/dnsmessage"},
 	"config":       {"adit/wg"},
 	"preload":      {"adit/broker", "adit/netstack", "golang.org/x/net/dns/dnsmessage", "golang.org/x/sys/unix"},
 	"broker":       {"adit/netstack", "golang.org/x/sys/unix"},

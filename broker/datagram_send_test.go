@@ -8,6 +8,9 @@ import (
 	"syscall"
 	"testing"
 
+	"adit/netstack"
+	"adit/netstack/stacktest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -149,7 +152,7 @@ func TestNativeDatagramsGoToThePeerOfTheirTime(t *testing.T) {
 
 // One program has no IPv6 in its tunnel, and knows.
 func TestFamilyThatTheTunnelLacksIsUnreachable(t *testing.T) {
-	only4 := newTestStack(t, "10.9.0.2/24")
+	only4 := stacktest.New(t, netstack.Config{}, "10.9.0.2/24")
 	b, err := New(Config{Dialer: only4, Addresses: []netip.Addr{near4}})
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 
 	"adit/broker"
 	"adit/netstack"
-	"adit/packet"
+	"adit/netstack/stacktest"
 
 	"golang.org/x/net/dns/dnsmessage"
 )
@@ -44,11 +44,10 @@ var names = map[string][]string{
 func newTestNet(t testing.TB) *testNet {
 	t.Helper()
 	n := &testNet{
-		near: newStack(t, netstack.Config{DNS: []netip.Addr{netip.MustParseAddr("10.9.0.1")}, Search: []string{"corp"}}, "10.9.0.2/24", "fd09::2/64"),
-		far:  newStack(t, netstack.Config{Expose: netstack.Exposed{All: true}}, "10.9.0.1/24", "fd09::1/64"),
+		near: stacktest.New(t, netstack.Config{DNS: []netip.Addr{netip.MustParseAddr("10.9.0.1")}, Search: []string{"corp"}}, "10.9.0.2/24", "fd09::2/64"),
+		far:  stacktest.New(t, netstack.Config{Expose: netstack.Exposed{All: true}}, "10.9.0.1/24", "fd09::1/64"),
 	}
-	join(t, n.near, n.far)
-	join(t, n.far, n.near)
+	stacktest.Join(t, n.near, n.far)
 	n.serveDNS(t)
 	n.listen(t, ":80", func(l net.Listener) {
 		http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -74,51 +73,6 @@ func newTestNet(t testing.TB) *testNet {
 		}
 	})
 	return n
-}
-
-func newStack(t testing.TB, cfg netstack.Config, addresses ...string) *netstack.Stack {
-	t.Helper()
-	for _, a := range addresses {
-		p := netip.MustParsePrefix(a)
-		cfg.Addresses = append(cfg.Addresses, p)
-		cfg.Routes = append(cfg.Routes, p.Masked())
-	}
-	s, err := netstack.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
-// join carries what a sends to b, in a goroutine of its own: gVisor holds locks
-// while it sends.
-func join(t testing.TB, a, b *netstack.Stack) {
-	wire := make(chan *packet.Batch, 1024)
-	done := make(chan struct{})
-	a.SetUpstream(func(batch *packet.Batch) {
-		in := packet.NewBatch(packet.Room{})
-		for i := range batch.Len() {
-			pkt := batch.Packet(i)
-			copy(in.Append(len(pkt)), pkt)
-		}
-		select {
-		case wire <- in:
-		case <-done:
-		}
-	})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case in := <-wire:
-				b.Device().Write(in)
-			case <-done:
-				return
-			}
-		}
-	})
-	t.Cleanup(func() { close(done); wg.Wait() })
 }
 
 // listen serves an address of the far Stack until the end of the test.
