@@ -31,6 +31,7 @@
 //	               leads the program to; resolvers.go: what it is not let to;
 //	               credentials.go: as the user of the thread that calls
 //	datagram*.go   UDP sockets; datagram_share.go: several at one port
+//	unfit.go       options that nobody may set
 //	switch.go      datagrams between programs of the same run; stub.go: nameservers
 //
 // Methods are safe for concurrent use. Results are errnos as the kernel's, 0 for

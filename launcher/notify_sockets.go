@@ -279,19 +279,11 @@ func (n *notifier) name(c *call, stream func(*broker.Broker, uint64, int) ([]byt
 	return failure(errno)
 }
 
-// Options by which a socket of IP could send by another interface than its own, by
-// number (linux/in.h, linux/in6.h): source routes, the interface of datagrams,
-// groups of all kinds, router alerts, extension headers, the change of the family.
-var (
-	unfitIPv4 = []int32{4, 5, 19, 32, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50}
-	unfitIPv6 = []int32{1, 17, 20, 21, 22, 27, 28, 42, 43, 44, 45, 46, 47, 48, 50, 54, 55, 57, 59, 76}
-)
-
 // isUnfit reports whether an option is not to reach the kernel: what is under the
 // descriptor may be another socket by then.
 func isUnfit(level, name int32) bool {
-	return level == unix.SOL_IP && slices.Contains(unfitIPv4, name) ||
-		level == unix.SOL_IPV6 && slices.Contains(unfitIPv6, name)
+	return level == unix.SOL_IP && slices.Contains(broker.UnfitIPv4, uint32(name)) ||
+		level == unix.SOL_IPV6 && slices.Contains(broker.UnfitIPv6, uint32(name))
 }
 
 // maxOption is the size of the largest value of an option that is looked at.

@@ -3,6 +3,8 @@ package preload
 import (
 	"syscall"
 
+	"adit/broker"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -82,14 +84,6 @@ const (
 	x32Bit = 0x40000000
 )
 
-// Options of a level by number (linux/in.h, linux/in6.h): source routes, the
-// interface of datagrams, groups of all kinds, router alerts, extension headers,
-// the change of the family. seccomp mode refuses the same.
-var (
-	unfitIPv4 = []uint32{4, 5, 19, 32, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 50}
-	unfitIPv6 = []uint32{1, 17, 20, 21, 22, 27, 28, 42, 43, 44, 45, 46, 47, 48, 50, 54, 55, 57, 59, 76}
-)
-
 // rules returns the instructions for one ABI. They end with an allowance.
 func (a abi) rules() []unix.SockFilter {
 	var r []unix.SockFilter
@@ -120,8 +114,8 @@ func (a abi) rules() []unix.SockFilter {
 	options = append(options, option(unix.IPPROTO_TCP, []uint32{unix.TCP_FASTOPEN_CONNECT}, unix.EOPNOTSUPP)...)
 	options = append(options, option(unix.IPPROTO_TCP, []uint32{unix.TCP_ULP}, unix.ENOENT)...)
 	options = append(options, option(unix.IPPROTO_TCP, []uint32{unix.TCP_REPAIR}, unix.EPERM)...)
-	options = append(options, option(unix.IPPROTO_IP, unfitIPv4, unix.ENOPROTOOPT)...)
-	options = append(options, option(unix.IPPROTO_IPV6, unfitIPv6, unix.ENOPROTOOPT)...)
+	options = append(options, option(unix.IPPROTO_IP, broker.UnfitIPv4, unix.ENOPROTOOPT)...)
+	options = append(options, option(unix.IPPROTO_IPV6, broker.UnfitIPv6, unix.ENOPROTOOPT)...)
 	r = append(r, call(a.setsockopt, append(options, allow())...)...)
 	if a.socketcall != 0 {
 		r = append(r, call(a.socketcall, refuse(unix.EPERM))...)
