@@ -1,8 +1,6 @@
 package broker
 
-import (
-	"time"
-)
+import "time"
 
 // closedPause is the time between two looks at what the program has closed: longer
 // than a socket is on its way from one process to another.

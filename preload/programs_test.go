@@ -93,6 +93,8 @@ func TestProgramsOfTheSystem(t *testing.T) {
 		{"perl", "perl", "10.9.0.2 asks /perl", []string{"-e", perlFetch}},
 		{"a shell's redirection", "bash", "hello", []string{"-c", "exec 3<>/dev/tcp/10.9.0.1/7; echo hello >&3; read line <&3; echo $line"}},
 		{"a program that a program starts", "sh", "10.9.0.2 asks /child", []string{"-c", "env sh -c 'curl -sS http://four.test/child'"}},
+		{"a program without its environment", "sh", "curl: (7) ", []string{"-c", "env -i curl -sS http://10.9.0.1/lost; true"}},
+		{"one that has lost the library on the way", "sh", "curl: (6) ", []string{"-c", "LD_PRELOAD= sh -c 'curl -sS http://four.test/lost; true'"}},
 		{"git", "sh", "fatal: http://four.test/none/info/refs not valid", []string{"-c", "git ls-remote http://four.test/none/; true"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
