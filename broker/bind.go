@@ -204,16 +204,17 @@ func (s *streams) boundAt(fd int) (key bindKey, e bound, known bool) {
 }
 
 // listener returns where the program's listener at far, an address of its own, is
-// in truth, if there is one: at this very address, or else at a wildcard.
-func (b *Broker) listener(far netip.AddrPort) (netip.AddrPort, bool) {
+// in truth, if there is one: at this very address, or else at a wildcard. A socket that
+// is itself there, at own, connects to itself.
+func (b *Broker) listener(far, own netip.AddrPort) (netip.AddrPort, bool) {
 	if b.cfg.EndListeners != nil {
 		b.cfg.EndListeners()
 	}
-	return b.streams.listener(far)
+	return b.streams.listener(far, own)
 }
 
 // listener is the broker's, where every listener is one that somebody has.
-func (s *streams) listener(far netip.AddrPort) (netip.AddrPort, bool) {
+func (s *streams) listener(far, own netip.AddrPort) (netip.AddrPort, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	any4, any6 := netip.IPv4Unspecified(), netip.IPv6Unspecified()
@@ -224,7 +225,11 @@ func (s *streams) listener(far netip.AddrPort) (netip.AddrPort, bool) {
 	}
 	var found []netip.AddrPort
 	for _, key := range keys {
-		if e, known := s.binds[key]; known && !(e.v6only && far.Addr().Is4()) {
+		e, known := s.binds[key]
+		if _, guarded := s.guards[e.native]; !guarded && e.native != own {
+			continue // nobody has listened, and the port may be another's by now
+		}
+		if known && !(e.v6only && far.Addr().Is4()) {
 			found = append(found, e.native)
 		}
 	}

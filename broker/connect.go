@@ -106,7 +106,8 @@ func (b *Broker) connectAgain(ctx context.Context, ino uint64, family, fd int, n
 // connectOwn connects to a listener of the program's own. Where there is none the
 // kernel refuses, in its own way.
 func (b *Broker) connectOwn(ino uint64, family, fd int, far netip.AddrPort) syscall.Errno {
-	to, known := b.listener(far)
+	own, _ := nativeLocal(fd)
+	to, known := b.listener(far, own)
 	if !known {
 		to = b.lo.nobody
 	}

@@ -65,7 +65,7 @@ func (b *Broker) receive(l net.Listener) {
 			return
 		}
 		v := visitor{addrPortOf(far.LocalAddr()), addrPortOf(far.RemoteAddr())}
-		to, found := b.listener(v.local)
+		to, found := b.listener(v.local, netip.AddrPort{})
 		if !found {
 			reset(far)
 			continue

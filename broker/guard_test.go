@@ -46,6 +46,30 @@ func TestPortsOfTheProgramStayItsOwn(t *testing.T) {
 	s.wantConnect(at, ok)
 }
 
+// Where the program has been bound and has not listened nobody is: a service of the
+// host's that has the port by now is not.
+func TestPortThatWasOnlyBoundIsNobodys(t *testing.T) {
+	w := newStreamWorld(t)
+	for _, at := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::]:0"} {
+		family := unix.AF_INET
+		if at[0] == '[' {
+			family = unix.AF_INET6
+		}
+		bound := w.socket(family, false)
+		bound.wantBind(at, ok)
+		sa, _ := w.b.LocalName(bound.inode(), bound.fd)
+		port := bound.parse(sa).Port()
+		bound.close()
+		host, err := net.Listen("tcp4", ":"+strconv.Itoa(int(port)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := w.socket(unix.AF_INET, false)
+		s.wantConnect("127.0.0.1:"+strconv.Itoa(int(port)), unix.ECONNREFUSED)
+		host.Close()
+	}
+}
+
 // A run may be long: what is remembered of connections goes with them, and listeners
 // are remembered whatever else is bound.
 func TestNothingIsLeftOfManySockets(t *testing.T) {
