@@ -7,10 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where the program has listened, a socket of the broker's stays bound for the rest of
-// the run: should the program's own be closed, no service of the host's that listens
-// at every address can take the port, and be taken for the program's. The guard does
-// not listen: who connects is refused.
+// Where the program has listened, a socket of the broker's stays bound: should the
+// program's own be closed, no service of the host's that listens at every address can
+// take the port, and be taken for the program's. The guard does not listen: who
+// connects is refused. When there are many, those go whose listeners are gone, and with
+// them goes what is known of the address: it is nobody's then.
+
+// manyGuards is how many guards are reason to look which are needed.
+const manyGuards = 512
 
 // guard puts one beside a socket of the program's, which is bound to native.
 func (s *streams) guard(fd int, native netip.AddrPort) syscall.Errno {
@@ -18,6 +22,9 @@ func (s *streams) guard(fd int, native netip.AddrPort) syscall.Errno {
 	defer s.mu.Unlock()
 	if _, there := s.guards[native]; there {
 		return ok
+	}
+	if len(s.guards) >= max(manyGuards, s.guardsLeft*2) {
+		s.dropGuards()
 	}
 	g, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -36,6 +43,34 @@ func (s *streams) guard(fd int, native netip.AddrPort) syscall.Errno {
 	}
 	s.guards[native] = g
 	return ok
+}
+
+// dropGuards closes those of addresses at which nobody listens. An address that the
+// program is bound to, and may listen at again, stays its own. s.mu must be held.
+func (s *streams) dropGuards() {
+	listening := listeners()
+	for native, g := range s.guards {
+		if listening[native] {
+			continue
+		}
+		unix.Close(g)
+		delete(s.guards, native)
+		if key, known := s.native[native]; known && isFree(native) {
+			delete(s.binds, key)
+			delete(s.native, native)
+		}
+	}
+	s.guardsLeft = len(s.guards)
+}
+
+// isFree reports whether nobody is bound to an address on lo.
+func isFree(native netip.AddrPort) bool {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return unix.Bind(fd, toUnix(unix.AF_INET, native)) == nil
 }
 
 func (s *streams) isGuarded(native netip.AddrPort) bool {

@@ -107,3 +107,29 @@ func TestNothingIsLeftOfManySockets(t *testing.T) {
 	s := w.socket(unix.AF_INET, false)
 	s.wantConnect("127.0.0.1:8080", ok)
 }
+
+// Nor of many listeners; the ports of those that are there stay the program's own, and
+// of what is bound to one where it has listened.
+func TestGuardsGoWithManyListeners(t *testing.T) {
+	w := newStreamWorld(t)
+	first := w.bound(unix.AF_INET, "127.0.0.1:0", unix.SO_REUSEADDR)
+	first.wantListen(ok)
+	sa, _ := w.b.LocalName(first.inode(), first.fd)
+	again := w.bound(unix.AF_INET6, "[::1]:8081")
+	again.wantListen(ok)
+	again.close()
+	again = w.bound(unix.AF_INET6, "[::1]:8081")
+	for range 3 * manyGuards {
+		s := w.bound(unix.AF_INET, "127.0.0.1:0")
+		s.wantListen(ok)
+		s.close()
+	}
+	if n := len(w.b.streams.guards); n > manyGuards {
+		t.Errorf("%d guards are left, want %d at most", n, manyGuards)
+	}
+	s := w.socket(unix.AF_INET, false)
+	s.wantConnect(first.parse(sa).String(), ok)
+	again.wantListen(ok)
+	s = w.socket(unix.AF_INET6, false)
+	s.wantConnect("[::1]:8081", ok)
+}

@@ -19,8 +19,12 @@ var procTables = []struct {
 }{{"/proc/self/net/tcp", unix.AF_INET}, {"/proc/self/net/tcp6", unix.AF_INET6}}
 
 // listens reports whether a socket listens at an address of the kernel's.
-func listens(native netip.AddrPort) bool {
+func listens(native netip.AddrPort) bool { return listeners()[native] }
+
+// listeners returns the addresses of the kernel's at which sockets listen.
+func listeners() map[netip.AddrPort]bool {
 	const listen = "0A" // TCP_LISTEN
+	all := make(map[netip.AddrPort]bool)
 	for _, table := range procTables {
 		text, err := os.ReadFile(table.file)
 		if err != nil {
@@ -31,12 +35,12 @@ func listens(native netip.AddrPort) bool {
 			if len(f) < 4 || f[3] != listen {
 				continue
 			}
-			if at, is := parseHexAddr(f[1]); is && at == native {
-				return true
+			if at, is := parseHexAddr(f[1]); is {
+				all[at] = true
 			}
 		}
 	}
-	return false
+	return all
 }
 
 // procNames returns what the kernel calls the TCP socket with the inode, from the

@@ -24,11 +24,12 @@ type streams struct {
 	binds   map[bindKey]bound
 	native  map[netip.AddrPort]bindKey // of binds, by where the kernel has it
 
-	others   map[uint64]bool            // sockets that are known to be none of TCP
-	guards   map[netip.AddrPort]int     // descriptors, by where they are bound
-	v6only   map[uint64]bool            // connected sockets that are not to speak IPv4, and do
-	exposed  map[bindKey]bool           // ports, without an address, that are reached from the tunnel, if somebody listens
-	visitors map[netip.AddrPort]visitor // by where they come from on lo
+	others     map[uint64]bool            // sockets that are known to be none of TCP
+	guards     map[netip.AddrPort]int     // descriptors, by where they are bound
+	guardsLeft int                        // of them after the last look which are needed
+	v6only     map[uint64]bool            // connected sockets that are not to speak IPv4, and do
+	exposed    map[bindKey]bool           // ports, without an address, that are reached from the tunnel, if somebody listens
+	visitors   map[netip.AddrPort]visitor // by where they come from on lo
 }
 
 // names are what the two ends of a connection are called in the tunnel.
@@ -141,6 +142,7 @@ func (b *Broker) Listen(ino uint64, fd int, backlog int) syscall.Errno {
 	if err != nil {
 		return errnoOf(err)
 	}
+	b.streams.guard(fd, e.native) // if it went meanwhile: nobody listened
 	b.expose(key, e)
 	return ok
 }
