@@ -83,7 +83,12 @@ func TestMaskWritesNothingIntoADirectoryThatIsMadeAnew(t *testing.T) {
 		if err == nil {
 			err = unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 		}
-		for end := time.Now().Add(time.Second); err == nil && time.Now().Before(end); {
+		begin := time.Now()
+		tried := func() bool { // on a busy machine the daemon may be faster for long
+			took := time.Since(begin)
+			return took > time.Second && masks > 0 || took > 30*time.Second
+		}
+		for err == nil && !tried() {
 			mask(dir, "ours") // comes too late again and again
 			if b, err := os.ReadFile(dir + "/resolv.conf"); err == nil && string(b) == "ours" {
 				masks++
