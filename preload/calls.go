@@ -122,12 +122,22 @@ func (s *Server) callOther(r *request) (a answer) {
 	return a
 }
 
+// isUnixStream reports whether a socket is of AF_UNIX, and has connections.
+func isUnixStream(fd int) bool {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	kind, kindErr := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil && kindErr == nil && domain == unix.AF_UNIX && kind != unix.SOCK_DGRAM
+}
+
 func (s *Server) callAsProgram(r *request) answer {
 	switch r.op {
 	case opListen:
 		return failed(s.cfg.Broker.Listen(0, r.socket, int(r.arg[0])))
 	case opConnect:
 		if family := broker.Family(r.data); family == unix.AF_INET || family == unix.AF_INET6 {
+			if isUnixStream(r.socket) {
+				return failed(unix.EINVAL) // as the kernel says; another kind may stand in for UDP
+			}
 			return failed(unix.EACCES)
 		}
 		return failed(s.cfg.Broker.ConnectUnix(int(r.from.Pid), r.socket, r.data))

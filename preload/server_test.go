@@ -166,6 +166,15 @@ func TestSocketsOfOthersGoNowhere(t *testing.T) {
 			t.Errorf("operation %d: got %+v, want EACCES", q.op, a)
 		}
 	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	if a, ok := c.ask(question{op: opConnect, data: sa}, pair[0]); !ok || a.err != int32(unix.EINVAL) {
+		t.Errorf("a unix socket: got %+v, want EINVAL", a)
+	}
 	a, _ := c.ask(question{op: opLocalName}, fd)
 	if at, ok := parseSockaddr(a.data); !ok || at.Addr().String() != "127.0.0.1" {
 		t.Errorf("its name is %v (%+v), want 127.0.0.1", at, a)
