@@ -89,6 +89,7 @@ static void start(struct job *j, const struct net *nets)
 {
 	int out = memfd_create("transcript", MFD_CLOEXEC);
 
+	fcntl(out, F_SETFL, O_APPEND); /* of a memfd the offset is not one for all who write */
 	j->pid = out < 0 ? -1 : fork();
 	if (j->pid < 0) {
 		perror("transcript");
