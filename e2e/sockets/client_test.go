@@ -46,6 +46,14 @@ type surrounding struct {
 
 var plainly = surrounding{}
 
+// word is what the list of differences calls it.
+func (s surrounding) word() string {
+	if s.docker {
+		return "docker"
+	}
+	return s.mode
+}
+
 func (s surrounding) String() string {
 	name := s.mode
 	if s.mode == "" {

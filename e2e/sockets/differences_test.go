@@ -18,7 +18,8 @@ import (
 //		why:    …
 //		when:   … (only if it is not so everywhere)
 //
-// * stands for any characters in all but the mode.
+// * stands for any characters in all but the mode. Beside the modes there is docker:
+// seccomp mode under a filter like Docker's, to which what is of seccomp applies as well.
 type entry struct {
 	modes                                    []string
 	scenario, what, plain, inside, why, when string
@@ -31,6 +32,11 @@ func (e *entry) String() string { return fmt.Sprintf("line %d: %s: %s", e.line, 
 
 // is reports whether a scenario, "group/name net", is one of the entry's.
 func (e *entry) is(scenario string) bool { return like(e.scenario, scenario) }
+
+// applies reports whether an entry is one of a mode, or of docker.
+func (e *entry) applies(mode string) bool {
+	return slices.Contains(e.modes, mode) || mode == "docker" && slices.Contains(e.modes, "seccomp")
+}
 
 // like reports whether text is what a pattern with * describes.
 func like(pattern, text string) bool {
@@ -47,7 +53,7 @@ type list []*entry
 // that it was seen.
 func (l list) allow(mode string, d difference) bool {
 	for _, e := range l {
-		if slices.Contains(e.modes, mode) && e.is(d.scenario) && like(e.what, strings.TrimSpace(d.what)) && like(e.plain, d.plain) && like(e.inside, d.inside) {
+		if e.applies(mode) && e.is(d.scenario) && like(e.what, strings.TrimSpace(d.what)) && like(e.plain, d.plain) && like(e.inside, d.inside) {
 			e.seen[mode] = true
 			return true
 		}
@@ -59,7 +65,7 @@ func (l list) allow(mode string, d difference) bool {
 // should be everywhere.
 func (l list) unseen(mode string) (left []*entry) {
 	for _, e := range l {
-		if slices.Contains(e.modes, mode) && !e.seen[mode] && e.when == "" {
+		if e.applies(mode) && !e.seen[mode] && e.when == "" {
 			left = append(left, e)
 		}
 	}
@@ -143,6 +149,7 @@ func TestDifferencesAreMatchedByPattern(t *testing.T) {
 		want bool
 	}{
 		{"seccomp", difference{"udp/a v4", "getsockopt(X) afterwards", "0", "-1 EPERM"}, true},
+		{"docker", difference{"udp/a v4", "getsockopt(X)", "0", "1"}, true},
 		{"namespace", difference{"udp/a v4", "getsockopt(X)", "0", "1"}, false},
 		{"seccomp", difference{"udp/ab v4", "getsockopt(X)", "0", "1"}, false},
 		{"seccomp", difference{"udp/a v4", "getsockopt(Y)", "0", "1"}, false},

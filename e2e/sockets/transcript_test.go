@@ -164,11 +164,11 @@ func (w *world) wantAlike(t *testing.T, s surrounding, static bool, groups []str
 	plain := w.truth(t)
 	list := readDifferences(t, "testdata/differences.txt")
 	for _, d := range compare(plain, inside) {
-		if !list.allow(s.mode, d) {
+		if !list.allow(s.word(), d) {
 			t.Errorf("%v differs, and the list does not say so: %v", s, d)
 		}
 	}
-	for _, e := range list.unseen(s.mode) {
+	for _, e := range list.unseen(s.word()) {
 		if os.Getenv("ADIT_SCENARIOS") == "" && inside.has(e) {
 			t.Errorf("%v: the list has a difference that is gone: %v", s, e)
 		}
