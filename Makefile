@@ -37,9 +37,8 @@ SHIMFLAGS    = -std=c11 -D_DEFAULT_SOURCE -O2 -Wall -Wextra -Wmissing-prototypes
 # Suites of end-to-end tests are those that say so; all else needs nothing. The
 # one that waits in real time, and does little else, goes first and beside others.
 SUITES       = $(sort $(shell grep -rl --include=main_test.go 'suite.Main' e2e | xargs -n1 dirname | sed 's,^,./,'))
-# e2e comes after it: its races take every processor that there is. e2e/sockets
-# lists what is not yet as it should be, and takes its time: make sockets.
-E2E          = ./e2e/wire $(filter-out ./e2e ./e2e/wire ./e2e/sockets,$(SUITES))
+# e2e comes after it: its races take every processor that there is.
+E2E          = ./e2e/wire $(filter-out ./e2e ./e2e/wire,$(SUITES))
 # e2e goes in two parts at once, each in a lab of its own: the list of hostile
 # attempts, and all else. One waits while the other works. What is about time has
 # the machine to itself afterwards.
@@ -92,7 +91,7 @@ unit: preload ## tests that need nothing of the machine
 race: preload ## unit tests under the race detector; wants a C compiler
 	ADIT_SEEDS=$${ADIT_SEEDS:-20} CGO_ENABLED=1 $(GOTEST) -race $(filter-out adit,$(UNIT))
 
-sockets: build ## a program's calls with and without adit, line by line; some fail still: docs/testing.md
+sockets: build ## of make test: a program's calls with and without adit, line by line
 	$(E2ETEST) ./e2e/sockets
 
 fuzz: ## every fuzz target for FUZZTIME (10m)
