@@ -22,7 +22,8 @@ type work struct {
 
 	over    chan struct{} // closed when it has been done; then:
 	outcome outcome
-	left    bool          // nobody was told the outcome: it is for the heir
+	told    bool          // somebody was told the outcome
+	left    bool          // nobody was, and it is for the heir
 	heir    chan struct{} // of who makes the call again; closed when another one does. nil: nobody
 }
 
@@ -190,7 +191,7 @@ func (n *notifier) begin(c *call) (w *work, o outcome, made bool) {
 		return nil, o, false
 	}
 	n.active[c.tid] = w
-	if how == ended && !old.left {
+	if how == ended && !old.told && !old.left {
 		return w, outcome{errno: unix.EINTR, inode: old.outcome.inode}, true
 	}
 	return w, old.outcome, old.left
@@ -234,7 +235,7 @@ func (n *notifier) finish(w *work, o outcome) {
 	n.mu.Lock()
 	switch {
 	case w.heir != nil: // who takes its place
-		w.outcome, w.left = o, !told && o.once
+		w.outcome, w.told, w.left = o, told, !told && o.once
 	case !told && o.once:
 		n.remember(undelivered{w.call, o, time.Now()})
 		fallthrough

@@ -23,6 +23,7 @@
  * the other side is not told on one.
  */
 #include <fcntl.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include "shim.h"
@@ -152,6 +153,27 @@ static int receive_answer(struct question *q, int end, int interrupts)
 }
 
 /**
+ * limit() - let a signal end the wait as it would end connect(2)
+ * @end: of the pair, ours
+ * @interrupts: see receive_answer()
+ *
+ * A call that has a limit is not restarted after a signal (signal(7)). The broker
+ * sees to the limit itself; that of the pair is too long to matter.
+ */
+static void limit(int end, int interrupts)
+{
+	struct timeval time = {0, 0};
+	socklen_t length = sizeof(time);
+
+	if (interrupts < 0 ||
+	    raw_getsockopt(interrupts, SOL_SOCKET, SO_SNDTIMEO, &time, &length) < 0 ||
+	    (time.tv_sec == 0 && time.tv_usec == 0))
+		return;
+	time.tv_sec = 1 << 30;
+	raw_setsockopt(end, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof(time));
+}
+
+/**
  * lowest() - give a descriptor the lowest number that is free
  * @fd: a descriptor
  * @cloexec: whether it is closed on exec
@@ -195,6 +217,7 @@ int ask(struct question *q, int interrupts)
 	long r = raw_socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
 	if (r < 0)
 		return (int)r;
+	limit(pair[0], interrupts);
 	r = send_question(q, pair[1], 0);
 	raw_close(pair[1]);
 	if (r == 0) {

@@ -112,6 +112,11 @@ static inline long raw_getsockopt(int fd, int level, int name, void *value, sock
 	return raw_syscall(SYS_getsockopt, fd, level, name, (long)value, (long)length, 0);
 }
 
+static inline long raw_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
+{
+	return raw_syscall(SYS_setsockopt, fd, level, name, (long)value, length, 0);
+}
+
 static inline long raw_sendto(int fd, const void *data, size_t size, int flags,
 			      const struct sockaddr *to, socklen_t length)
 {
