@@ -116,6 +116,7 @@ func listenOn(addr netip.Addr, shared bool) (fd int, at netip.AddrPort, err erro
 	}
 	err = errors.Join(err,
 		unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "lo"),
+		noDelay(fd), // of all that it accepts, too
 		unix.Bind(fd, &unix.SockaddrInet4{Addr: addr.As4()}))
 	if err == nil {
 		err = unix.Listen(fd, n)
@@ -129,6 +130,9 @@ func listenOn(addr netip.Addr, shared bool) (fd int, at netip.AddrPort, err erro
 	}
 	return fd, at, nil
 }
+
+// noDelay sends what is written at once: whoever has written it has waited already.
+func noDelay(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) }
 
 // share lets several sockets be bound to the same port.
 func share(fd int) error {

@@ -94,6 +94,7 @@ func (b *Broker) visit(to netip.AddrPort, v visitor) (near net.Conn, from netip.
 	if err != nil {
 		return nil, from, err
 	}
+	noDelay(fd)
 	if err = unix.Bind(fd, toUnix(unix.AF_INET, netip.AddrPortFrom(b.lo.at(5), 0))); err == nil {
 		if from, err = nativeLocal(fd); err == nil {
 			b.streams.mu.Lock()

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 
@@ -54,7 +55,7 @@ func (h *hole) pull(local netip.AddrPort) (int, error) {
 		err = unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "lo")
 	}
 	if err == nil {
-		err = unix.Bind(fd, toUnix(unix.AF_INET, h.at))
+		err = errors.Join(noDelay(fd), unix.Bind(fd, toUnix(unix.AF_INET, h.at)))
 	}
 	if err == nil {
 		err = unix.Connect(fd, toUnix(unix.AF_INET, local))

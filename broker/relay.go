@@ -5,20 +5,11 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// streamConn makes a net.Conn of our end of a connection on lo.
-func streamConn(fd int) (net.Conn, error) {
-	f := os.NewFile(uintptr(fd), "relay")
-	defer f.Close()
-	return net.FileConn(f)
-}
 
 // relay carries bytes between the program's connection and the tunnel's until
 // both ways have ended, and how each way ends: a FIN as a FIN, a RST as a RST.
@@ -61,16 +52,12 @@ const orphanLife = 90 * time.Second
 
 // isOver reports whether the kernel has given up a connection.
 func isOver(c net.Conn) bool {
-	s, is := c.(syscall.Conn)
+	s, is := c.(nearConn)
 	if !is {
 		return false
 	}
-	raw, err := s.SyscallConn()
-	if err != nil {
-		return true
-	}
-	over := false
-	raw.Control(func(fd uintptr) {
+	over := true // also one that is closed
+	s.raw.Control(func(fd uintptr) {
 		state, err := tcpState(int(fd))
 		over = err != nil || state == tcpClose
 	})

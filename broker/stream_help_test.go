@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -205,7 +206,9 @@ func (s *testStream) conn() net.Conn {
 	if err != nil {
 		s.w.t.Fatal(err)
 	}
-	c, err := streamConn(fd)
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	c, err := net.FileConn(f)
 	if err != nil {
 		s.w.t.Fatal(err)
 	}

@@ -31,7 +31,11 @@ type notifier struct {
 	log     *slog.Logger
 	warn    func(string)
 
-	receiving atomic.Bool // a goroutine waits for a call
+	receiving atomic.Bool   // a goroutine waits for a call
+	resting   atomic.Int32  // goroutines that have nothing to do
+	needed    chan struct{} // sent to when one of them has; never closed
+	over      chan struct{} // closed when there are no calls any more
+	finished  sync.Once     // closes over
 
 	mu          sync.Mutex          // guards what follows
 	active      map[int]*work       // by thread: it makes one call at a time
@@ -94,6 +98,7 @@ func newNotifier(f *os.File, b *broker.Broker, l *lender, log *slog.Logger, warn
 	}
 	notifWakeHere(fd)
 	n := &notifier{fd: fd, numbers: c, calls: handlers(c), broker: b, lender: l, log: log, warn: warn,
+		needed: make(chan struct{}), over: make(chan struct{}),
 		active: make(map[int]*work), undelivered: make(map[int]undelivered), warned: make(map[int]bool)}
 	n.more()
 	return n, nil
@@ -112,10 +117,15 @@ func handlers(c socketCalls) map[int32]handler {
 	}
 }
 
-// serve receives calls, and does them. It ends when nobody is left who could make
-// one, or when another one receives: one is enough, and a second would only be woken
-// in turns, on another processor.
+// serve receives calls, and does them, until nobody is left who could make one.
 func (n *notifier) serve() {
+	for n.serveAlone() && n.rest() {
+	}
+}
+
+// serveAlone does it as long as nobody else does: one is enough, and a second would only be
+// woken in turns, on another processor. It reports whether there may be more.
+func (n *notifier) serveAlone() bool {
 	var req notifRequest
 	for n.receiving.CompareAndSwap(false, true) {
 		err := notifReceive(n.fd, &req)
@@ -124,14 +134,33 @@ func (n *notifier) serve() {
 		case err == nil:
 			n.take(&req)
 		case err == unix.ENOENT && !n.isOver():
-		case err == unix.ENOENT:
-			return
 		default:
-			if err != unix.EBADF { // Close
+			if err != unix.ENOENT && err != unix.EBADF { // Close
 				n.log.Warn("system calls are no longer answered", "err", err)
 			}
-			return
+			n.finished.Do(func() { close(n.over) })
+			return false
 		}
+	}
+	return true
+}
+
+// maxResting is how many goroutines rest at most.
+const maxResting = 8
+
+// rest waits until another one is needed to receive: this one's stack has grown to what
+// that takes. It reports whether it is.
+func (n *notifier) rest() bool {
+	if n.resting.Add(1) > maxResting {
+		n.resting.Add(-1)
+		return false
+	}
+	defer n.resting.Add(-1)
+	select {
+	case <-n.needed:
+		return true
+	case <-n.over:
+		return false
 	}
 }
 
@@ -144,7 +173,12 @@ func (n *notifier) isOver() bool {
 
 // more lets another goroutine receive, if nobody does: this one is about to wait.
 func (n *notifier) more() {
-	if !n.receiving.Load() {
+	if n.receiving.Load() {
+		return
+	}
+	select {
+	case n.needed <- struct{}{}:
+	default:
 		go n.serve()
 	}
 }
@@ -252,5 +286,6 @@ func (n *notifier) Close() error {
 		w.stop()
 	}
 	n.mu.Unlock()
+	n.finished.Do(func() { close(n.over) })
 	return unix.Close(n.fd)
 }

@@ -59,6 +59,9 @@ func (c Conn) ReadFrom(r io.Reader) (sent int64, err error) {
 // rawStream returns a way to the descriptor of a stream of the kernel's, nil if
 // r is something else.
 func rawStream(r io.Reader) syscall.RawConn {
+	if s, ok := r.(interface{ RawStream() syscall.RawConn }); ok {
+		return s.RawStream()
+	}
 	s, ok := r.(interface {
 		net.Conn
 		syscall.Conn
