@@ -24,6 +24,7 @@ type dial struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has come to its end; then:
 	errno  syscall.Errno
+	took   time.Duration // in the tunnel
 
 	mu      sync.Mutex     // guards what follows; before streams.mu
 	fd      int            // of the program's socket, ours; -1 if it is borrowed again when needed
@@ -176,7 +177,9 @@ func (b *Broker) makeAndRelay(ctx context.Context, d *dial) {
 func (b *Broker) make(ctx context.Context, d *dial) (near int, far net.Conn) {
 	defer d.cancel()
 	defer d.close()
+	begin := time.Now()
 	far, err := b.dialFar(ctx, d.far)
+	d.took = time.Since(begin)
 	d.decide()
 	if err == nil {
 		b.streams.nameDial(d, far)
@@ -185,8 +188,9 @@ func (b *Broker) make(ctx context.Context, d *dial) (near int, far net.Conn) {
 			far.Close()
 		}
 	}
-	d.errno = errnoOf(err)
-	b.log.Debug("connect", "addr", d.far, "err", err)
+	if d.errno = errnoOf(err); d.errno != ok {
+		b.log.Debug("connect", "addr", d.far, "took", d.took, "err", err)
+	}
 	if d.errno != ok && d.pends && !d.told && ctx.Err() != context.Canceled {
 		b.fail(d)
 	}
@@ -201,6 +205,7 @@ func (b *Broker) make(ctx context.Context, d *dial) (near int, far net.Conn) {
 
 // carryOn carries a connection that has been made, until it ends.
 func (b *Broker) carryOn(d *dial, near int, far net.Conn) {
+	b.log.Debug("connect", "addr", d.far, "took", d.took) // only now: the program has been told
 	if c, err := streamConn(near); err != nil {
 		far.Close()
 	} else {

@@ -18,6 +18,7 @@ type terms struct {
 	socket    bool           // no interface: the agent is the tunnel
 	keepalive int            // seconds; 0 is none
 	more      string         // lines for the end of adit's configuration
+	log       string         // a file for all that adit has to say
 }
 
 // A session is an open tunnel with an agent at its client's end.
@@ -66,6 +67,9 @@ func (w *world) openAdit(t terms) (*session, error) {
 	args := []string{"run", "-c", file}
 	if t.mode != "" {
 		args = append(args, "--mode="+t.mode)
+	}
+	if t.log != "" {
+		args = append(args, "-vv", "--log-file", t.log)
 	}
 	cmd := w.lab.User.Command(w.adit, append(args, "--", w.self, agentRole)...)
 	a, err := hire(cmd, w.limit())

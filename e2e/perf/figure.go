@@ -25,6 +25,7 @@ var allFigures = []figureKind{
 	{"p99", "RTT p99 µs", 0, true},
 	{"ms", "ms", 1, true},
 	{"dial", "connection µs", 0, true},
+	{"added", "of that not in the tunnel, µs", 0, true},
 	{"getppid", "getppid µs", 2, false},
 	{"rw", "write, read µs", 2, false},
 	{"sendmsg", "unix sendmsg µs", 2, false},
