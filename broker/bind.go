@@ -2,6 +2,7 @@ package broker
 
 import (
 	"net/netip"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -143,8 +144,9 @@ func (s *streams) forgetOneBind() {
 // conflicts reports whether a socket has the port already at an address that overlaps,
 // which the kernel cannot tell here: it is asked about each. s.mu must be held.
 func (s *streams) conflicts(fd int, key bindKey, e bound) bool {
+	listening := sync.OnceValue(listeners) // which takes milliseconds
 	for otherKey, other := range s.binds {
-		if otherKey.port == key.port && otherKey != key && overlap(key, e, otherKey, other) && inTheWay(fd, other.native) {
+		if otherKey.port == key.port && otherKey != key && overlap(key, e, otherKey, other) && inTheWay(fd, other.native, listening) {
 			return true
 		}
 	}
@@ -176,8 +178,8 @@ func (k bindKey) covers(e bound) (four, six netip.Addr) {
 
 // inTheWay reports whether a socket that is bound to native keeps fd from the same
 // port: another is bound there as fd would be.
-func inTheWay(fd int, native netip.AddrPort) bool {
-	if !shares(fd) && listens(native) {
+func inTheWay(fd int, native netip.AddrPort, listening func() map[netip.AddrPort]bool) bool {
+	if !shares(fd) && listening()[native] {
 		return true
 	}
 	other, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

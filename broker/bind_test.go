@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -164,5 +165,21 @@ func TestConnectionToItselfHasItsOwnAddress(t *testing.T) {
 	s.wantConnect("[::1]:8080", ok)
 	if local, peer := s.names(); local != addr("[::1]:8080") || peer != local {
 		t.Errorf("got %v and %v, want [::1]:8080 twice", local, peer)
+	}
+}
+
+// However many addresses a port has been bound at, the next one does not wait for each:
+// what listens is looked up once.
+func TestPortOfManyAddressesIsBoundAtOnce(t *testing.T) {
+	w := newStreamWorld(t)
+	for i := range 2000 {
+		s := w.socket(unix.AF_INET, false)
+		s.wantBind(fmt.Sprintf("127.1.%d.%d:8080", i/250, i%250), ok)
+		s.close()
+	}
+	begin := time.Now()
+	w.socket(unix.AF_INET, false).wantBind("0.0.0.0:8080", ok)
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }
