@@ -205,8 +205,6 @@ func (b *Broker) make(ctx context.Context, d *dial) (near int, far net.Conn) {
 
 // carryOn carries a connection that has been made, until it ends.
 func (b *Broker) carryOn(d *dial, near int, far net.Conn) {
-	// The thread that waited has been woken, often on this very processor: it goes first.
-	unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	b.log.Debug("connect", "addr", d.far, "took", d.took) // only now: the program has been told
 	if c, err := streamConn(near); err != nil {
 		far.Close()
