@@ -143,6 +143,9 @@ func descriptors(pid int) (n int) {
 func TestCallsGoOnInAStormOfSignals(t *testing.T) {
 	const rounds = "500"
 	eachProgram(t, func(t *testing.T, w *world, s surrounding, program string) {
+		if s.mode == "seccomp" && os.Getenv("ADIT_STORM") == "" {
+			t.Skip("known to fail in about one round of some hundred, see docs/testing.md; ADIT_STORM=1 runs it")
+		}
 		for i, loopback := range []string{"127.0.0.1", "::1"} {
 			t.Run(both[i], func(t *testing.T) {
 				text := w.client(t, s).run(t, 90*time.Second, program, "storm", both[i], strconv.Itoa(portEcho), rounds, loopback)
