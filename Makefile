@@ -37,8 +37,8 @@ SHIMFLAGS    = -std=c11 -D_DEFAULT_SOURCE -O2 -Wall -Wextra -Wmissing-prototypes
 # Suites of end-to-end tests are those that say so; all else needs nothing. The
 # one that waits in real time, and does little else, goes first and beside others.
 SUITES       = $(sort $(shell grep -rl --include=main_test.go 'suite.Main' e2e | xargs -n1 dirname | sed 's,^,./,'))
-# e2e comes after it: its races take every processor that there is.
-E2E          = ./e2e/wire $(filter-out ./e2e ./e2e/wire,$(SUITES))
+# e2e/sockets and e2e come after it: they take every processor that there is.
+E2E          = ./e2e/wire $(filter-out ./e2e ./e2e/wire ./e2e/sockets,$(SUITES))
 # e2e goes in two parts at once, each in a lab of its own: the list of hostile
 # attempts, and all else. One waits while the other works. What is about time has
 # the machine to itself afterwards.
@@ -68,6 +68,7 @@ test: build ## every test; what cannot run here is skipped, and said
 	mkdir -p bin
 	{ failed=0; $(GOTEST) -v -coverprofile bin/cover.out $(UNIT) || failed=1; \
 	  $(E2ETEST) -p 2 $(E2E) || failed=1; \
+	  $(E2ETEST) ./e2e/sockets || failed=1; \
 	  $(E2ETEST) -run '$(HOSTILE)' ./e2e >bin/hostile.log 2>&1 & \
 	  $(E2ETEST) -skip '$(HOSTILE)|$(TIMED)' ./e2e || failed=1; \
 	  wait $$! || failed=1; cat bin/hostile.log; \
