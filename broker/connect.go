@@ -95,12 +95,9 @@ func (b *Broker) connectAgain(ctx context.Context, ino uint64, family, fd int, n
 	if state, err := tcpState(fd); err == nil && state == tcpClose {
 		return r, false
 	}
-	// The kernel knows what to say, and that it is connected already once it is.
-	to := b.lo.hole.at
-	if peer, err := nativePeer(fd); err == nil {
-		to = peer
-	}
-	return Result{Errno: errnoOf(unix.Connect(fd, toUnix(family, to)))}, true
+	// The kernel knows what to say, and that it is connected already once it is. Where
+	// to is no matter to it.
+	return Result{Errno: errnoOf(unix.Connect(fd, toUnix(family, b.lo.nobody)))}, true
 }
 
 // connectOwn connects to a listener of the program's own. Where there is none the

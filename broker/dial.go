@@ -136,7 +136,9 @@ func (b *Broker) await(ctx context.Context, d *dial, fd int) Result {
 func (b *Broker) tell(d *dial, fd int) Result {
 	if d.errno == ok {
 		if d.pends {
-			unix.Connect(fd, toUnix(d.family, d.native)) // which hears that it has been made: once
+			// It hears that the connection has been made: once. Should another thread have
+			// made the socket idle meanwhile, it leads to nobody.
+			unix.Connect(fd, toUnix(d.family, b.lo.nobody))
 		}
 		return Result{}
 	}

@@ -95,15 +95,14 @@ func (b *Broker) fail(d *dial) {
 // it had been reset; that is no longer than the kernel needs for the two calls, if it
 // does not let the one who waits for the socket run first.
 func (b *Broker) refuse(family, fd int) {
-	nobody := sockaddr(family, b.lo.nobody)
-	none, to := uintptr(unsafe.Pointer(&unspecified[0])), uintptr(unsafe.Pointer(&nobody[0]))
-	if isNonblocking(fd) {
-		unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), none, uintptr(len(unspecified)))
-		unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), to, uintptr(len(nobody)))
+	nobody, nonblock := sockaddr(family, b.lo.nobody), isNonblocking(fd)
+	unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspecified[0])), uintptr(len(unspecified)))
+	if nonblock {
+		unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&nobody[0])), uintptr(len(nobody)))
 		return
 	}
-	unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), none, uintptr(len(unspecified)))
-	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), 0, 0, withoutWaiting, to, uintptr(len(nobody)))
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), 0, 0, withoutWaiting,
+		uintptr(unsafe.Pointer(&nobody[0])), uintptr(len(nobody)))
 	if errno == unix.EOPNOTSUPP {
 		connectLater(fd, toUnix(family, b.lo.nobody))
 	}
