@@ -35,10 +35,11 @@ SHIMFLAGS    = -std=c11 -D_DEFAULT_SOURCE -O2 -Wall -Wextra -Wmissing-prototypes
 	-shared -nostdlib -s -Wl,--hash-style=both,-z,relro,-z,now,-z,noexecstack,-Bsymbolic-functions,--build-id=none
 
 # Suites of end-to-end tests are those that say so; all else needs nothing. The
-# one that waits in real time, and does little else, goes first and beside others.
+# one that waits in real time, and does little else, goes first and beside others;
+# what looks at the clock, or at memory, goes alone.
 SUITES       = $(sort $(shell grep -rl --include=main_test.go 'suite.Main' e2e | xargs -n1 dirname | sed 's,^,./,'))
-# e2e/sockets and e2e come after it: they take every processor that there is.
-E2E          = ./e2e/wire $(filter-out ./e2e ./e2e/wire ./e2e/sockets,$(SUITES))
+E2E          = $(filter-out ./e2e ./e2e/wire,$(SUITES))
+PATIENT      = ^TestRekeyInRealTime
 # e2e goes in two parts at once, each in a lab of its own: the list of hostile
 # attempts, and all else. One waits while the other works. What is about time has
 # the machine to itself afterwards.
@@ -47,11 +48,9 @@ TIMED        = ^Test(StartIsFast|TwoHundredRuns)
 UNIT         = $(shell go list $(TAGS) ./... | grep -vxE "$$(echo $(SUITES:./%=adit/%) | tr ' ' '|')")
 GOTEST       = go test $(TAGS)
 E2ETEST      = ADIT_E2E_BINARY=$(CURDIR)/bin/adit $(GOTEST) -v -count=1 -timeout 30m
-# What is to be done before the tests that look at the clock: .ci/run has compilers to wait for.
-AFTERUNIT   ?= true
 SUMMARY      = tee bin/test.log | awk -f .ci/summary.awk
 
-.PHONY: build preload demo test test-c check lint unit race fuzz bench perf soak simulate cover covered arches install clean help
+.PHONY: build preload demo test test-c check lint unit race fuzz bench perf soak simulate cover covered arches test-386 install clean help
 .DEFAULT_GOAL := build
 
 build: preload ## bin/adit, one static file
@@ -68,9 +67,11 @@ demo: build ## the main job, with nothing but this machine
 
 test: build ## every test; what cannot run here is skipped, and said
 	mkdir -p bin
-	{ failed=0; $(GOTEST) -v -coverprofile bin/cover.out $(UNIT) || failed=1; $(AFTERUNIT); \
-	  $(E2ETEST) -p 2 $(E2E) || failed=1; \
-	  $(E2ETEST) ./e2e/sockets || failed=1; \
+	{ failed=0; $(GOTEST) -v -coverprofile bin/cover.out $(UNIT) || failed=1; \
+	  $(E2ETEST) -run '$(PATIENT)' ./e2e/wire >bin/patient.log 2>&1 & \
+	  $(E2ETEST) -skip '$(PATIENT)' ./e2e/wire || failed=1; \
+	  $(E2ETEST) -p 1 $(E2E) || failed=1; \
+	  wait $$! || failed=1; cat bin/patient.log; \
 	  $(E2ETEST) -run '$(HOSTILE)' ./e2e >bin/hostile.log 2>&1 & \
 	  $(E2ETEST) -skip '$(HOSTILE)|$(TIMED)' ./e2e || failed=1; \
 	  wait $$! || failed=1; cat bin/hostile.log; \
@@ -120,12 +121,14 @@ soak: ## does adit grow? SOAK (60m) of everything, with the slopes; then ten tho
 simulate: ## weeks of the protocol in which anything may happen: SEEDS (1000) from SEED (1)
 	ADIT_SEEDS=$(SEEDS) ADIT_SEED=$(SEED) $(GOTEST) -v -count=1 -timeout 0 -run '^TestAnyWeek$$' ./wg
 
-arches: ## build and vet for ARCHES (arm64 riscv64 386 arm s390x); on amd64 the pure packages' tests as 386
+arches: ## build and vet for ARCHES (arm64 riscv64 386 arm s390x)
 	for arch in $(ARCHES); do \
 		echo "$$arch"; \
 		GOARCH=$$arch CGO_ENABLED=0 go build $(TAGS) ./...; \
 		GOARCH=$$arch CGO_ENABLED=0 go vet $(TAGS) ./...; \
 	done
+
+test-386: ## on amd64, the pure packages' tests as 386
 	if [ "$$(go env GOHOSTARCH)" = amd64 ]; then \
 		ADIT_SEEDS=$${ADIT_SEEDS:-10} GOARCH=386 CGO_ENABLED=0 $(GOTEST) $(PURE); \
 	fi

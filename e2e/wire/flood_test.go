@@ -174,7 +174,6 @@ func wantModest(t *testing.T, packets []tap.Packet, r *running) {
 }
 
 func TestClientGetsIntoAFloodedWireguardGo(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	for _, a := range attacks() {
 		t.Run(a.name, func(t *testing.T) {
@@ -196,13 +195,11 @@ func TestClientGetsIntoAFloodedWireguardGo(t *testing.T) {
 }
 
 func TestWireguardGoGetsIntoAFloodedServer(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	wantInto(t, w, w.aditServer(t).PID(), lab.ElsewhereV4)
 }
 
 func TestWireguardGoGetsIntoAFloodedDevice(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	wantInto(t, w, w.aditDeviceServer(t).PID(), lab.ServiceV4)
 }

@@ -102,7 +102,6 @@ func (c flooded) key(w *world) string {
 }
 
 func TestTunnelThatIsUpSurvivesAFlood(t *testing.T) {
-	t.Parallel()
 	for _, c := range tunnels {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -139,7 +138,6 @@ func (c flooded) survive(t *testing.T, w *world, ear *tap.Tap, echoes *suite.Pro
 
 // §5.1: "the protocol never responds to unauthenticated messages".
 func TestWhoDoesNotKnowTheKeyIsAnsweredWithSilence(t *testing.T) {
-	t.Parallel()
 	for _, c := range tunnels {
 		if c.server == nil && !c.client {
 			continue // wireguard-go is not under test
@@ -187,7 +185,6 @@ func wantSilence(t *testing.T, packets []tap.Packet, r *running) {
 // §5.1 and §5.4.6: who sends again what a peer has sent, from somewhere else,
 // hears nothing, and the peer does not seem to have moved there.
 func TestReplaysAreAnsweredWithSilence(t *testing.T) {
-	t.Parallel()
 	for _, c := range tunnels {
 		if c.server == nil {
 			continue // wireguard-go is not under test

@@ -14,7 +14,8 @@ import (
 func TestMain(m *testing.M) {
 	peer.Main()
 	// These tests wait more than they work: as many at a time as there are, not
-	// as many as there are processors.
+	// as many as there are processors. A flood works: those are not parallel, and
+	// come before all else, one by one.
 	flag.Parse()
 	flag.Set("test.parallel", "16")
 	os.Exit(suite.Main(m, func(l *lab.Lab) error {
