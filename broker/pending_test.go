@@ -200,3 +200,21 @@ func TestFailureThatNobodyWasToldIsKept(t *testing.T) {
 		t.Error("a socket that is connected would be none any more")
 	}
 }
+
+// A connect that only asks how the socket's own has ended finds it idle, if another thread
+// has made it so: it leads to nobody then, whoever of the host listens where the hole or
+// the socket was.
+func TestConnectThatOnlyAsksLeadsToNobody(t *testing.T) {
+	w := newStreamWorld(t)
+	host, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	s := w.socket(unix.AF_INET, false)
+	d := &dial{ino: s.inode(), family: unix.AF_INET, pends: true, native: host.Addr().(*net.TCPAddr).AddrPort()}
+	w.b.tell(d, s.fd)
+	if peer, err := nativePeer(s.fd); err == nil {
+		t.Errorf("it is connected to %v, want it refused", peer)
+	}
+}
