@@ -78,7 +78,7 @@ const resolveAgainAfter = 2 * time.Second
 func (c *core) networkChanged(now Instant, out *output) {
 	for _, p := range c.roster.Load().list {
 		p.mu.Lock()
-		p.forgetSource()
+		p.leaveSource(now)
 		if p.reachable() && !p.removed && (p.endpoint.Host != "" || p.current.Load() != nil) {
 			p.tryAll = true
 			c.askAddresses(p, out)
@@ -98,10 +98,10 @@ func (c *core) networkChanged(now Instant, out *output) {
 }
 
 // forgetSources lets the kernel choose again what peers are spoken to from.
-func (c *core) forgetSources() {
+func (c *core) forgetSources(now Instant) {
 	for _, p := range c.roster.Load().byKey {
 		p.mu.Lock()
-		p.forgetSource()
+		p.leaveSource(now)
 		p.mu.Unlock()
 	}
 }

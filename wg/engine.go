@@ -412,9 +412,9 @@ func (e *Engine) NetworkChanged() {
 }
 
 // ForgetSources lets the kernel choose again from which of our addresses each
-// peer is spoken to, because the Transport has another port or routes by
-// another mark (netlink.c, wg_set_device). Nothing is sent.
-func (e *Engine) ForgetSources() { e.core.forgetSources() }
+// peer is spoken to, because the host's network is another one, or the Transport has
+// another port or routes by another mark (netlink.c, wg_set_device). Nothing is sent.
+func (e *Engine) ForgetSources() { e.core.forgetSources(e.clock.now()) }
 
 func hasPackets(b *packet.Batch) bool {
 	for i := range b.Len() {

@@ -309,13 +309,46 @@ func TestForgottenSourcesAreNotMissed(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(time.Second)
 	n := len(w.log)
-	a.core.forgetSources()
+	a.core.forgetSources(w.now)
 	if way := a.peer().path.Load(); way.Local.IsValid() || way.Remote != outsideB || len(w.log) != n {
 		t.Fatalf("the way is %+v, want only the remote, and nothing sent", way)
 	}
 	a.send(toB(60))
 	w.run(100 * time.Millisecond)
 	w.mustGet(b, toB(60))
+}
+
+// What a peer has sent before it knew comes the way that was left, and does not make us
+// speak from there again: else a better way is never taken while there is traffic.
+func TestASourceThatWasLeftIsNotTakenUpAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		leave func(w *world, a *node)
+	}{
+		{"sources forgotten", func(w *world, a *node) { a.core.forgetSources(w.now) }},
+		{"network changed", func(w *world, a *node) { a.core.networkChanged(w.now, a.out) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, a, b := newPair(t, 1)
+			w.run(time.Second)
+			old := a.peer().path.Load()
+			c.leave(w, a)
+			b.send(toA(60))
+			w.run(leftFor - time.Millisecond)
+			w.mustGet(a, toA(60))
+			if way := a.peer().path.Load(); way.Local.IsValid() || way.Remote != old.Remote {
+				t.Fatalf("the way is %+v, want only the remote of %+v", way, old)
+			}
+			// Who does not follow is still there, and it is the kernel's choice, too.
+			w.run(time.Millisecond)
+			b.send(toA(60))
+			w.run(time.Second)
+			w.mustGet(a, toA(60))
+			if way := a.peer().path.Load(); !way.Equal(old) {
+				t.Fatalf("the way is %+v, want %+v again", way, old)
+			}
+		})
+	}
 }
 
 // A packet may be on its way through a peer while that is removed: nothing of
