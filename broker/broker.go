@@ -58,6 +58,7 @@ type Broker struct {
 	ctx  context.Context // ends with the Broker
 	stop context.CancelFunc
 
+	later     later
 	streams   streams
 	resolvers resolvers
 	udp       datagramState
@@ -76,6 +77,10 @@ func New(cfg Config) (*Broker, error) {
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
+	if err := b.later.open(); err != nil {
+		lo.Close()
+		return nil, err
+	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.streams.init()
 	b.resolvers.dirs = cfg.Resolvers
@@ -86,6 +91,7 @@ func New(cfg Config) (*Broker, error) {
 // Close ends every connection. What the program holds goes dead with it.
 func (b *Broker) Close() error {
 	b.stop()
+	b.later.close()
 	b.closeDatagrams()
 	b.streams.wait()
 	b.streams.closeGuards()

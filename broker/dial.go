@@ -64,8 +64,7 @@ func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far
 		s.running.Go(func() { b.makeAndRelay(dialCtx, d) })
 		return Result{Errno: unix.EINPROGRESS}
 	}
-	soon := time.AfterFunc(pendAfter, func() { b.pend(d) })
-	defer soon.Stop()
+	defer b.After(pendAfter, func() { b.pend(d) })()
 	if timeout(fd, unix.SO_SNDTIMEO) != nil {
 		s.running.Go(func() { b.makeAndRelay(dialCtx, d) })
 		return b.await(ctx, d, fd)

@@ -24,7 +24,8 @@
 //	               connect.go: on behalf; dial.go: how a connection is made meanwhile;
 //	               pending.go, hole.go: what a socket looks like until then;
 //	               closed.go: one that nobody waits for any more;
-//	               relay.go, nearconn.go: bytes to and from the tunnel; wait.go: waiting for a socket
+//	               relay.go, nearconn.go: bytes to and from the tunnel; wait.go: waiting for a socket;
+//	               later.go: what comes due seldom
 //	guard.go       ports that stay the program's
 //	expose.go      listeners that are reached from the tunnel
 //	unix.go        connect(2) to sockets of the file system; openas.go: what a path

@@ -211,8 +211,7 @@ func (n *notifier) do(w *work, do handler) outcome {
 	w.cancel, w.blocked = cancel, c.about != nil && c.about.fd >= 0 && !isNonblocking(c.about.fd)
 	n.mu.Unlock()
 	n.more() // only now: others can receive what ends it
-	watch := time.AfterFunc(watchAfter, func() { n.lender.watch(ctx, c.tid, func() { cancel(broker.ErrGone) }) })
-	defer watch.Stop()
+	defer n.broker.After(watchAfter, func() { n.lender.watch(ctx, c.tid, func() { cancel(broker.ErrGone) }) })()
 	defer cancel(nil)
 	c.ctx = ctx
 	return do(n, c)
