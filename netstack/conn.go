@@ -79,12 +79,17 @@ func (c Conn) CloseWrite() error {
 }
 
 // WaitEnd waits, after Read has returned io.EOF, until the connection is none any
-// more: nil if both ends have closed it, else why it is not, as Write would say.
+// more: nil if both ends have closed it, else why it is not, as Write would say, or
+// net.ErrClosed once it has been closed here.
 func (c Conn) WaitEnd() error {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
 	for {
-		switch tcp.EndpointState(c.ep.State()) {
+		state := tcp.EndpointState(c.ep.State())
+		if isClosed(c.closed) { // asked second: Close ends the connection, too
+			return c.error("read", net.ErrClosed)
+		}
+		switch state {
 		case tcp.StateError:
 			var err tcpip.Error = &tcpip.ErrConnectionReset{}
 			if last := c.ep.LastError(); last != nil {

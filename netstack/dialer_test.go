@@ -9,12 +9,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"adit/packet"
+
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
 func mustListen(t testing.TB, s *Stack, network, address string) net.Listener {
@@ -212,6 +215,12 @@ func TestEndOfAConnectionIsWaitedFor(t *testing.T) {
 		{"broken", func(Conn, Conn) {}, func(_, far Conn) { far.Reset() }, syscall.EPIPE},
 		{"broken after both have said all", func(near, _ Conn) { near.CloseWrite() }, func(_, far Conn) {}, nil},
 		{"given up", func(Conn, Conn) {}, func(near, _ Conn) { near.Close() }, net.ErrClosed},
+		{"given up, and over", func(near, _ Conn) {
+			near.Close()
+			for tcp.EndpointState(near.ep.State()) != tcp.StateClose {
+				runtime.Gosched() // the far end's last ACK is on its way
+			}
+		}, func(Conn, Conn) {}, net.ErrClosed},
 	} {
 		p := newPair(t, Config{})
 		l := mustListen(t, p.far, "tcp", ":80")

@@ -179,7 +179,7 @@ int main(int argc, char **argv)
 	snprintf(mapped_me, sizeof mapped_me, "::ffff:%s", me4);
 	full_port = 3000 + 2 * atoi(strrchr(me4, '.') + 1);
 	gate_port = full_port + 1;
-	own = 10000 + (int)(now_ms() / 100 % 200) * 100;
+	own = 10000 + (int)(now_ms() / 100 % 59) * 100;
 	signal(SIGPIPE, SIG_DFL);
 	make_turn();
 	for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
