@@ -56,6 +56,9 @@ func story(t *testing.T, w *world, far netip.Addr, start func(argv ...string) *s
 		// sends: what has come by then does not clear it. The rest of the story
 		// is another one; what we send in it is judged all the same.
 		t.Logf("%v: wireguard-go has begun a handshake though it had heard from us since it last sent data", needless)
+	} else if again, yes := repeatedHandshake(packets); yes && w.foreignClient {
+		// Likewise with the timer of §6.4.
+		t.Logf("%v: wireguard-go has repeated a handshake though it had been answered", again)
 	} else {
 		wantHandshakes(t, packets, sessions)
 		if len(sessions) > 1 {
@@ -89,6 +92,47 @@ func needlessHandshake(packets []tap.Packet) (p tap.Packet, yes bool) {
 		}
 	}
 	return p, false
+}
+
+// repeatedHandshake returns the first initiation of the initiator that comes
+// Rekey-Timeout, and its jitter, after one that was answered (§6.4).
+func repeatedHandshake(packets []tap.Packet) (p tap.Packet, yes bool) {
+	var began time.Time
+	answered := false
+	for _, p := range packets {
+		m, ok := p.Message()
+		switch {
+		case ok && m.Type == tap.Response && !p.Out:
+			answered = true
+		case ok && m.Type == tap.Initiation && p.Out:
+			if after := p.At.Sub(began); answered && after >= rekeyTimeout && after < rekeyTimeout+time.Second {
+				return p, true
+			}
+			began, answered = p.At, false
+		}
+	}
+	return p, false
+}
+
+func TestRepeatedHandshakeIsOneThatWasAnswered(t *testing.T) {
+	message := func(at time.Duration, kind byte, n int, out bool) tap.Packet {
+		return tap.Packet{At: time.Unix(0, 0).Add(at), Out: out, Payload: append([]byte{kind}, make([]byte, n-1)...)}
+	}
+	initiation := func(at time.Duration) tap.Packet { return message(at, tap.Initiation, tap.InitiationLen, true) }
+	response := message(time.Millisecond, tap.Response, tap.ResponseLen, false)
+	for name, c := range map[string]struct {
+		packets []tap.Packet
+		want    bool
+	}{
+		"answered":               {[]tap.Packet{initiation(0), response, initiation(rekeyTimeout)}, true},
+		"lost":                   {[]tap.Packet{initiation(0), initiation(rekeyTimeout)}, false},
+		"answered, renewed":      {[]tap.Packet{initiation(0), response, initiation(rekeyAfterTime)}, false},
+		"lost, answered, at end": {[]tap.Packet{initiation(0), initiation(rekeyTimeout), response}, false},
+	} {
+		if _, got := repeatedHandshake(c.packets); got != c.want {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
 }
 
 func TestHandshakeOfAResponderThatHeardNothingIsNotNeedless(t *testing.T) {

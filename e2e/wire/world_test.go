@@ -32,6 +32,7 @@ type world struct {
 	lab            *lab.Lab
 	client, server peer.Key
 	foreign        bool // the server is wireguard-go
+	foreignClient  bool // and so is the client
 }
 
 // The tunnel's ends. The client's addresses suit both kinds of server.
@@ -107,6 +108,7 @@ func (w *world) wireguardServer(t *testing.T) *peer.Peer {
 // wireguardClient starts wireguard-go on the client.
 func (w *world) wireguardClient(t *testing.T, endpoint netip.AddrPort) *peer.Peer {
 	t.Helper()
+	w.foreignClient = true
 	config, far := w.clientConfig(endpoint)
 	return w.wireguard(t, w.Client, config, []netip.Prefix{clientV4, clientV6}, far, clientV4.Addr(), clientV6.Addr())
 }
