@@ -13,7 +13,8 @@ import (
 // knows. Nothing tells when the program closes one: what stays behind is bounded,
 // and an inode that is used again begins anew.
 type streams struct {
-	running sync.WaitGroup // dials and relays
+	running   sync.WaitGroup // dials and relays
+	accepting sync.Mutex     // held to take one connection
 
 	mu      sync.Mutex // guards what follows
 	dials   map[uint64]*dial
@@ -173,6 +174,9 @@ func (b *Broker) Accept(ctx context.Context, fd, flags int, wanted func() bool) 
 	if !is {
 		return -1, nil, unix.EACCES
 	}
+	if !isListening(fd) {
+		return -1, nil, unix.EINVAL
+	}
 	block := !isNonblocking(fd)
 	by := timeout(fd, unix.SO_RCVTIMEO)
 	for {
@@ -184,7 +188,7 @@ func (b *Broker) Accept(ctx context.Context, fd, flags int, wanted func() bool) 
 		if wanted != nil && !wanted() {
 			return -1, nil, unix.EINTR
 		}
-		conn, _, err := unix.Accept4(fd, flags&unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		conn, err := b.streams.takeOne(fd, flags)
 		if block && err == unix.EAGAIN {
 			continue // somebody else was faster
 		}
@@ -197,6 +201,19 @@ func (b *Broker) Accept(ctx context.Context, fd, flags int, wanted func() bool) 
 		}
 		return conn, sockaddr(family, b.known(family, peer)), ok
 	}
+}
+
+// takeOne is accept4(2) that does not wait, also of a listener that blocks: all that
+// accept from one of those come here, one after the other.
+func (s *streams) takeOne(fd, flags int) (int, error) {
+	s.accepting.Lock()
+	defer s.accepting.Unlock()
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	if n, err := unix.Poll(fds, 0); err == nil && n == 0 {
+		return -1, unix.EAGAIN
+	}
+	conn, _, err := unix.Accept4(fd, flags&unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	return conn, err
 }
 
 // Renames reports whether connections that come to a listener have other addresses

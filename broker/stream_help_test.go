@@ -163,6 +163,16 @@ func (s *testStream) poll(events int16, patience time.Duration) int16 {
 	}
 }
 
+// localName is where it can be connected to, if it listens.
+func (s *testStream) localName() string {
+	s.w.t.Helper()
+	l, errno := s.w.b.LocalName(s.inode(), s.fd)
+	if errno != ok {
+		s.w.t.Fatalf("getsockname: %v", errno)
+	}
+	return s.parse(l).String()
+}
+
 func (s *testStream) names() (local, peer netip.AddrPort) {
 	s.w.t.Helper()
 	l, errno := s.w.b.LocalName(s.inode(), s.fd)

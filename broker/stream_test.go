@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -222,6 +223,59 @@ func wantMeeting(t *testing.T, l, s *testStream, to netip.AddrPort) {
 	}
 	if to.Addr().IsLoopback() && to.Addr().Is6() && (local.Addr() != to.Addr() || accPeer.Addr() != to.Addr()) {
 		t.Errorf("%v: the client is called %v and %v", to, local, accPeer)
+	}
+}
+
+// All who wait for a connection are woken by one, and all but one go on to wait, as long
+// as they want to: a call that nobody is there for any more takes no connection.
+func TestAcceptOfAConnectionThatIsTakenCanBeLeft(t *testing.T) {
+	w := newStreamWorld(t)
+	l := w.socket(unix.AF_INET6, false)
+	l.wantBind("[::1]:0", ok)
+	l.wantListen(ok)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	const waiting = 8
+	taken, left := make(chan int), make(chan syscall.Errno)
+	for range waiting {
+		go func() {
+			fd, _, errno := w.b.Accept(ctx, l.fd, 0, nil)
+			if errno == ok {
+				taken <- fd
+				return
+			}
+			left <- errno
+		}()
+	}
+	at := l.localName()
+	for range 3 {
+		w.socket(unix.AF_INET6, false).wantConnect(at, ok)
+		unix.Close(<-taken)
+	}
+	cancel()
+	begin := time.Now()
+	for range waiting - 3 {
+		if errno := <-left; errno != unix.EINTR {
+			t.Errorf("got %v, want EINTR", errno)
+		}
+	}
+	if took := time.Since(begin); took > 5*time.Second { // SO_RCVTIMEO is 10 s
+		t.Errorf("they return after %v", took)
+	}
+}
+
+// What does not listen is told so, whatever it is.
+func TestAcceptOfWhatDoesNotListen(t *testing.T) {
+	w := newStreamWorld(t)
+	idle, connected := w.socket(unix.AF_INET6, false), w.socket(unix.AF_INET6, false)
+	l := w.socket(unix.AF_INET6, false)
+	l.wantBind("[::1]:0", ok)
+	l.wantListen(ok)
+	connected.wantConnect(l.localName(), ok)
+	for _, s := range []*testStream{idle, connected} {
+		if _, _, errno := w.b.Accept(t.Context(), s.fd, 0, nil); errno != unix.EINVAL {
+			t.Errorf("got %v, want EINVAL", errno)
+		}
 	}
 }
 
