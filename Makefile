@@ -40,10 +40,12 @@ SHIMFLAGS    = -std=c11 -D_DEFAULT_SOURCE -O2 -Wall -Wextra -Wmissing-prototypes
 SUITES       = $(sort $(shell grep -rl --include=main_test.go 'suite.Main' e2e | xargs -n1 dirname | sed 's,^,./,'))
 E2E          = $(filter-out ./e2e ./e2e/wire,$(SUITES))
 PATIENT      = ^TestRekeyInRealTime
-# e2e goes in two parts at once, each in a lab of its own: the list of hostile
-# attempts, and all else. One waits while the other works. What is about time has
-# the machine to itself afterwards.
-HOSTILE      = ^Test(HostileProgram|WatchSees|WhatIsOpen|Leaktest)
+# e2e goes in three parts at once, each in a lab of its own: the list of hostile
+# attempts; that others see them, and that nothing remains of whoever is killed; all
+# else. One waits while another works. What is about time has the machine to itself
+# afterwards.
+HOSTILE      = ^TestHostileProgram
+WATCHED      = ^Test(WatchSees|WhatIsOpen|Leaktest|NothingRemains)
 TIMED        = ^Test(StartIsFast|TwoHundredRuns)
 UNIT         = $(shell go list $(TAGS) ./... | grep -vxE "$$(echo $(SUITES:./%=adit/%) | tr ' ' '|')")
 GOTEST       = go test $(TAGS)
@@ -72,9 +74,10 @@ test: build ## every test; what cannot run here is skipped, and said
 	  $(E2ETEST) -skip '$(PATIENT)' ./e2e/wire || failed=1; \
 	  $(E2ETEST) -p 1 $(E2E) || failed=1; \
 	  wait $$! || failed=1; cat bin/patient.log; \
-	  $(E2ETEST) -run '$(HOSTILE)' ./e2e >bin/hostile.log 2>&1 & \
-	  $(E2ETEST) -skip '$(HOSTILE)|$(TIMED)' ./e2e || failed=1; \
-	  wait $$! || failed=1; cat bin/hostile.log; \
+	  $(E2ETEST) -run '$(HOSTILE)' ./e2e >bin/hostile.log 2>&1 & hostile=$$!; \
+	  $(E2ETEST) -run '$(WATCHED)' ./e2e >bin/watched.log 2>&1 & watched=$$!; \
+	  $(E2ETEST) -skip '$(HOSTILE)|$(WATCHED)|$(TIMED)' ./e2e || failed=1; \
+	  wait $$hostile || failed=1; wait $$watched || failed=1; cat bin/hostile.log bin/watched.log; \
 	  $(E2ETEST) -run '$(TIMED)' ./e2e || failed=1; \
 	  exit $$failed; } 2>&1 | $(SUMMARY)
 
