@@ -70,7 +70,7 @@ func (b *Broker) endOrphaned(before map[*dial]bool) map[*dial]bool {
 		case !closed[d.ino]:
 		case before[d]:
 			b.log.Debug("connect to be closed", "addr", d.far)
-			d.cancel()
+			d.cancel(nil)
 		default:
 			after[d] = true
 		}

@@ -29,13 +29,15 @@ type Result struct {
 
 // Connect is connect(2) of a TCP socket. A socket that blocks is waited for; if
 // ctx ends first, the connection goes on to be made, and the call that follows
-// finds it.
-func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte) Result {
+// finds it. waits is called before it waits for anything, on the caller's goroutine, as
+// late as can be; if it does not come to that it is not called.
+func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte, waits func()) Result {
 	family, is := streamFamily(fd)
 	if !is {
 		return Result{Errno: unix.EACCES}
 	}
 	if len(sa) >= 2 && Family(sa) == unix.AF_UNSPEC {
+		waits() // for the end of a dial
 		return Result{Errno: b.disconnect(ino, fd)}
 	}
 	far, errno := b.destination(ino, family, fd, sa)
@@ -44,11 +46,15 @@ func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte) Res
 	}
 	far = toSomebody(far)
 	nonblock := isNonblocking(fd)
+	if d, _ := b.streams.dialOf(ino); d != nil {
+		waits()
+	}
 	if r, again := b.connectAgain(ctx, ino, family, fd, nonblock); again {
 		return r
 	}
 	b.streams.forget(ino)
 	if b.isOwn(far.Addr()) && (!b.isStub(far) || b.cfg.Answer == nil) {
+		waits() // perhaps: its queue may be full
 		return Result{Errno: b.connectOwn(ino, family, fd, far)}
 	}
 	var local netip.AddrPort
@@ -58,7 +64,7 @@ func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte) Res
 			return Result{Errno: errno}
 		}
 	}
-	return b.connectFar(ctx, ino, family, fd, far, local, nonblock)
+	return b.connectFar(ctx, ino, family, fd, far, local, nonblock, waits)
 }
 
 // toSomebody is what the kernel makes of a wildcard as a destination: loopback.
@@ -177,7 +183,7 @@ var unspecified = make([]byte, unix.SizeofSockaddrInet4)
 // a TCP socket bound to lo.
 func (b *Broker) disconnect(ino uint64, fd int) syscall.Errno {
 	if d, _ := b.streams.dialOf(ino); d != nil {
-		d.cancel()
+		d.cancel(nil)
 		<-d.done
 	}
 	b.streams.takeFailure(ino)

@@ -21,10 +21,13 @@ type dial struct {
 	local  netip.AddrPort // what the program's end is called meanwhile; under streams.mu
 	ends   bool           // the socket is being told how it has ended; under streams.mu
 
-	cancel context.CancelFunc
-	done   chan struct{} // closed when it has come to its end; then:
-	errno  syscall.Errno
-	took   time.Duration // in the tunnel
+	cancel     context.CancelCauseFunc
+	started    func()        // to be called when the SYN has left
+	soon, late func()        // what was begun then, to be stopped: the look of a pending connect, its end
+	copied     bool          // fd is open at first
+	done       chan struct{} // closed when it has come to its end; then:
+	errno      syscall.Errno
+	took       time.Duration // in the tunnel
 
 	mu      sync.Mutex     // guards what follows; before streams.mu
 	fd      int            // of the program's socket, ours; -1 if it is borrowed again when needed
@@ -36,7 +39,7 @@ type dial struct {
 }
 
 // connectFar connects through the tunnel.
-func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far, local netip.AddrPort, nonblock bool) Result {
+func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far, local netip.AddrPort, nonblock bool, waits func()) Result {
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return Result{Errno: errnoOf(err)}
@@ -51,21 +54,31 @@ func (b *Broker) connectFar(ctx context.Context, ino uint64, family, fd int, far
 			return Result{Errno: errno}
 		}
 	}
-	dialCtx, cancel := context.WithTimeout(b.ctx, patience(fd))
-	d.cancel = cancel
+	d.copied = d.fd >= 0
+	var dialCtx context.Context
+	dialCtx, d.cancel = context.WithCancelCause(b.ctx)
+	limit := patience(fd)
+	// What follows is done once the SYN has left: none of it is to hold that up.
+	d.started = func() {
+		if !nonblock {
+			waits()
+			d.soon = b.After(pendAfter, func() { b.pend(d) })
+		}
+		d.late = b.After(limit, func() { d.cancel(context.DeadlineExceeded) })
+		if d.copied {
+			b.watchClosed()
+		}
+	}
 	s := &b.streams
 	s.mu.Lock()
 	s.dials[ino] = d
 	s.mu.Unlock()
-	if d.fd >= 0 {
-		b.watchClosed()
-	}
 	if nonblock {
 		s.running.Go(func() { b.makeAndRelay(dialCtx, d) })
 		return Result{Errno: unix.EINPROGRESS}
 	}
-	defer b.After(pendAfter, func() { b.pend(d) })()
 	if timeout(fd, unix.SO_SNDTIMEO) != nil {
+		waits()
 		s.running.Go(func() { b.makeAndRelay(dialCtx, d) })
 		return b.await(ctx, d, fd)
 	}
@@ -80,7 +93,7 @@ func (b *Broker) makeHere(ctx, dialCtx context.Context, d *dial, fd int) (r Resu
 	d.mu.Unlock()
 	leave := context.AfterFunc(ctx, func() {
 		if context.Cause(ctx) == ErrGone {
-			d.cancel()
+			d.cancel(nil)
 			return
 		}
 		b.pend(d)
@@ -159,6 +172,16 @@ func (d *dial) decide() {
 	d.decided, d.told = true, d.waiters > 0
 }
 
+// stop ends what goes on for a dial that has come to its end.
+func (d *dial) stop() {
+	d.cancel(nil)
+	for _, stop := range []func(){d.soon, d.late} {
+		if stop != nil {
+			stop()
+		}
+	}
+}
+
 // close gives back the socket.
 func (d *dial) close() {
 	if d.fd >= 0 {
@@ -176,12 +199,15 @@ func (b *Broker) makeAndRelay(ctx context.Context, d *dial) {
 
 // make makes the connection and joins the program's socket to one of ours, near.
 func (b *Broker) make(ctx context.Context, d *dial) (near int, far net.Conn) {
-	defer d.cancel()
+	defer d.stop()
 	defer d.close()
 	begin := time.Now()
-	far, err := b.dialFar(ctx, d.far)
+	far, err := b.dialFar(ctx, d.far, d.started)
 	d.took = time.Since(begin)
 	d.decide()
+	if err != nil && context.Cause(ctx) == context.DeadlineExceeded {
+		err = context.DeadlineExceeded
+	}
 	if err == nil {
 		b.streams.nameDial(d, far)
 		if near, err = b.join(d); err != nil {
@@ -192,7 +218,7 @@ func (b *Broker) make(ctx context.Context, d *dial) (near int, far net.Conn) {
 	if d.errno = errnoOf(err); d.errno != ok {
 		b.log.Debug("connect", "addr", d.far, "took", d.took, "err", err)
 	}
-	if d.errno != ok && d.pends && !d.told && ctx.Err() != context.Canceled {
+	if d.errno != ok && d.pends && !d.told && context.Cause(ctx) != context.Canceled {
 		b.fail(d)
 	}
 	b.streams.settle(d)
@@ -237,7 +263,16 @@ func (s *streams) nameDial(d *dial, far net.Conn) {
 	}
 }
 
-func (b *Broker) dialFar(ctx context.Context, far netip.AddrPort) (net.Conn, error) {
+// A starter is a Dialer that tells when it has begun: see [netstack.Stack.DialTCP].
+type starter interface {
+	DialTCP(ctx context.Context, far netip.AddrPort, started func()) (net.Conn, error)
+}
+
+func (b *Broker) dialFar(ctx context.Context, far netip.AddrPort, started func()) (net.Conn, error) {
+	if s, can := b.cfg.Dialer.(starter); can && !b.isStub(far) {
+		return s.DialTCP(ctx, far, started)
+	}
+	started()
 	if b.isStub(far) {
 		return b.stubConn()
 	}

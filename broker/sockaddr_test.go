@@ -65,7 +65,7 @@ func FuzzCallsOnStreams(f *testing.F) {
 		for range 4 {
 			switch calls & 3 {
 			case 0, 1:
-				w.b.Connect(context.Background(), st.Ino, fd, sa)
+				w.b.Connect(context.Background(), st.Ino, fd, sa, func() {})
 			case 2:
 				w.b.Bind(st.Ino, fd, sa)
 			case 3:
@@ -79,6 +79,6 @@ func FuzzCallsOnStreams(f *testing.F) {
 		w.b.PeerName(st.Ino, fd)
 		w.b.SocketError(st.Ino, fd)
 		// Ends what is pending.
-		w.b.Connect(context.Background(), st.Ino, fd, unspecified)
+		w.b.Connect(context.Background(), st.Ino, fd, unspecified, func() {})
 	})
 }

@@ -121,7 +121,7 @@ func (s *testStream) connect(to string) syscall.Errno {
 }
 
 func (s *testStream) connectWith(ctx context.Context, sa []byte) syscall.Errno {
-	r := s.w.b.Connect(ctx, s.inode(), s.fd, sa)
+	r := s.w.b.Connect(ctx, s.inode(), s.fd, sa, func() {})
 	if r.Relay != nil {
 		go r.Relay()
 	}

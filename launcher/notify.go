@@ -51,6 +51,7 @@ type call struct {
 	nr  int32
 	arg [6]uint64
 
+	waits func()   // to be called before it waits for anything; once may do
 	about *subject // the socket, once it has been looked for
 }
 
@@ -60,6 +61,7 @@ type outcome struct {
 	errno   syscall.Errno
 	goOn    bool // the kernel does it
 	waits   bool // it has to wait: call again, with a context
+	says    bool // and it says when it does: call.waits
 	fd      int  // to be handed out in the place of value, if > 0; closed then
 	cloexec bool
 	keep    bool   // fd is kept by the lender

@@ -97,7 +97,7 @@ func (n *notifier) connect(c *call) outcome {
 	}
 	if c.ctx == nil && s.datagram == nil {
 		// Also where it is not to block: another thread may change that meanwhile.
-		return outcome{waits: true}
+		return outcome{waits: true, says: s.stream}
 	}
 	sa, errno := c.sockaddr(c.arg[1], c.arg[2])
 	switch {
@@ -122,7 +122,7 @@ func (n *notifier) connect(c *call) outcome {
 // signal has ended the call, the broker may want to have the socket again.
 func (n *notifier) connectStream(c *call, s *subject, sa []byte) outcome {
 	n.lender.connects(s.inode, c.place())
-	r := n.broker.Connect(c.ctx, s.inode, s.fd, sa)
+	r := n.broker.Connect(c.ctx, s.inode, s.fd, sa, c.waits)
 	n.lender.connected(s.inode, r.Errno)
 	o := final(0, r.Errno)
 	o.then = r.Relay

@@ -74,6 +74,7 @@ func (n *notifier) take(req *notifRequest) {
 	if then != nil {
 		// The thread that was answered has been woken on this very processor: it goes first.
 		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		n.more() // if it has not waited
 		then()
 	}
 }
@@ -210,11 +211,23 @@ func (n *notifier) do(w *work, do handler) outcome {
 	n.mu.Lock()
 	w.cancel, w.blocked = cancel, c.about != nil && c.about.fd >= 0 && !isNonblocking(c.about.fd)
 	n.mu.Unlock()
-	n.more() // only now: others can receive what ends it
-	defer n.broker.After(watchAfter, func() { n.lender.watch(ctx, c.tid, func() { cancel(broker.ErrGone) }) })()
 	defer cancel(nil)
+	var watch func()
+	c.waits = func() {
+		if watch == nil {
+			n.more() // only now: others can receive what ends it
+			watch = n.broker.After(watchAfter, func() { n.lender.watch(ctx, c.tid, func() { cancel(broker.ErrGone) }) })
+		}
+	}
+	if !o.says {
+		c.waits()
+	}
 	c.ctx = ctx
-	return do(n, c)
+	o = do(n, c)
+	if watch != nil {
+		watch()
+	}
+	return o
 }
 
 // watchAfter is how long a call has to wait for its thread to be watched: with that

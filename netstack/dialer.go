@@ -53,7 +53,7 @@ func (s *Stack) DialContext(ctx context.Context, network, address string) (net.C
 		if kind == "udp" {
 			return s.dialUDP(network, netip.AddrPortFrom(addr, port))
 		}
-		return s.dialTCP(ctx, network, netip.AddrPortFrom(addr, port))
+		return s.dialTCP(ctx, network, netip.AddrPortFrom(addr, port), func() {})
 	})
 }
 
@@ -205,7 +205,14 @@ func (s *Stack) reachable(addr netip.Addr) error {
 }
 
 // dialTCP connects to far.
-func (s *Stack) dialTCP(ctx context.Context, network string, far netip.AddrPort) (net.Conn, error) {
+// DialTCP is DialContext of a TCP connection, which calls started once the SYN has been
+// handed to the network, before it waits: what does not matter to the SYN can be done
+// meanwhile. It is not called if it does not come to that.
+func (s *Stack) DialTCP(ctx context.Context, far netip.AddrPort, started func()) (net.Conn, error) {
+	return s.dialTCP(ctx, "tcp", far, started)
+}
+
+func (s *Stack) dialTCP(ctx context.Context, network string, far netip.AddrPort, started func()) (net.Conn, error) {
 	addr := net.TCPAddrFromAddrPort(far)
 	fail := func(err error) (net.Conn, error) { return nil, opError("dial", network, nil, addr, err) }
 	if ctx.Err() != nil {
@@ -225,6 +232,7 @@ func (s *Stack) dialTCP(ctx context.Context, network string, far netip.AddrPort)
 		e.close()
 		return fail(sysError("connect", err))
 	}
+	started()
 	for {
 		if done, err := c.connected(); err != nil {
 			e.close()

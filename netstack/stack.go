@@ -120,7 +120,7 @@ func newStack(cfg Config, anyAddress bool) (*Stack, error) {
 	}
 	s.nameservers.dial = func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
 		if network == "tcp" {
-			return s.dialTCP(ctx, network, server)
+			return s.dialTCP(ctx, network, server, func() {})
 		}
 		return s.dialUDP(network, server)
 	}

@@ -89,7 +89,7 @@ func (s *Server) call(ctx context.Context, r *request) answer {
 	}
 	switch r.op {
 	case opConnect:
-		result := b.Connect(ctx, st.Ino, fd, r.data)
+		result := b.Connect(ctx, st.Ino, fd, r.data, func() {})
 		r.then = result.Relay
 		return failed(result.Errno)
 	case opBind:
