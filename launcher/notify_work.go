@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"adit/broker"
@@ -212,23 +213,27 @@ func (n *notifier) do(w *work, do handler) outcome {
 	w.cancel, w.blocked = cancel, c.about != nil && c.about.fd >= 0 && !isNonblocking(c.about.fd)
 	n.mu.Unlock()
 	defer cancel(nil)
-	var watch func()
-	c.waits = func() {
-		if watch == nil {
-			n.more() // only now: others can receive what ends it
-			watch = n.broker.After(watchAfter, func() { n.lender.watch(ctx, c.tid, func() { cancel(broker.ErrGone) }) })
-		}
-	}
-	if !o.says {
+	unwatch := func() {}
+	c.waits = sync.OnceFunc(func() {
+		n.more() // only now: others can receive what ends it
+		unwatch = n.broker.After(watchAfter, func() { n.lender.watch(ctx, c.tid, func() { cancel(broker.ErrGone) }) })
+	})
+	held := func() {}
+	if o.says {
+		held = n.broker.After(heldFor, n.more)
+	} else {
 		c.waits()
 	}
 	c.ctx = ctx
 	o = do(n, c)
-	if watch != nil {
-		watch()
-	}
+	held()
+	unwatch()
 	return o
 }
+
+// heldFor is how long a call that says when it waits may be at work before others are
+// received all the same.
+const heldFor = 2 * time.Millisecond
 
 // watchAfter is how long a call has to wait for its thread to be watched: with that
 // its context ends, too.
