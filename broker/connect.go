@@ -158,11 +158,20 @@ func (s *streams) nameAfter(ino uint64, family, fd int, far netip.AddrPort) {
 	remember(s.called, ino, names{family, netip.AddrPortFrom(far.Addr(), local.Port()), far})
 }
 
+// A sourcer is a Dialer that knows that without a socket: see [netstack.Stack.Source].
+type sourcer interface {
+	Source(far netip.Addr) (netip.Addr, error)
+}
+
 // route returns the address from which far is reached, or why it is not. Nothing
 // is sent.
 func (b *Broker) route(far netip.AddrPort) (netip.AddrPort, syscall.Errno) {
 	if b.isStub(far) {
 		return netip.AddrPortFrom(far.Addr(), 0), ok
+	}
+	if s, can := b.cfg.Dialer.(sourcer); can {
+		local, err := s.Source(far.Addr())
+		return netip.AddrPortFrom(local, 0), errnoOf(err)
 	}
 	port := far.Port()
 	if port == 0 {

@@ -204,7 +204,20 @@ func (s *Stack) reachable(addr netip.Addr) error {
 	return nil
 }
 
-// dialTCP connects to far.
+// Source returns the address from which far is spoken to, or why it is not reached: what
+// a UDP socket that is connected to it says. Nothing is sent.
+func (s *Stack) Source(far netip.Addr) (netip.Addr, error) {
+	if s.reachable(far) != nil {
+		return netip.Addr{}, sysError("connect", &tcpip.ErrNetworkUnreachable{})
+	}
+	r, err := s.net.FindRoute(0, tcpip.Address{}, toAddress(far), networkProtocol(far), false)
+	if err != nil {
+		return netip.Addr{}, sysError("connect", err)
+	}
+	defer r.Release()
+	return fromAddress(r.LocalAddress()), nil
+}
+
 // DialTCP is DialContext of a TCP connection, which calls started once the SYN has been
 // handed to the network, before it waits: what does not matter to the SYN can be done
 // meanwhile. It is not called if it does not come to that.
@@ -212,6 +225,7 @@ func (s *Stack) DialTCP(ctx context.Context, far netip.AddrPort, started func())
 	return s.dialTCP(ctx, "tcp", far, started)
 }
 
+// dialTCP connects to far. See [Stack.DialTCP].
 func (s *Stack) dialTCP(ctx context.Context, network string, far netip.AddrPort, started func()) (net.Conn, error) {
 	addr := net.TCPAddrFromAddrPort(far)
 	fail := func(err error) (net.Conn, error) { return nil, opError("dial", network, nil, addr, err) }

@@ -536,3 +536,43 @@ func TestCloseEndsEveryWaitingCall(t *testing.T) {
 		t.Errorf("dial after Close: got %v, want net.ErrClosed", err)
 	}
 }
+
+// Source says what a UDP socket would be told, of all that there is.
+func TestSourceIsThatOfASocket(t *testing.T) {
+	p := newPair(t, Config{})
+	for _, far := range []string{"192.0.2.1", "2001:db8::1", "10.9.0.2", "198.51.100.1", "2001:dead::1", "127.0.0.1", "::1", "0.0.0.0", "255.255.255.255", "224.0.0.1", "ff02::1"} {
+		addr := netip.MustParseAddr(far)
+		got, gotErr := p.near.Source(addr)
+		var want netip.Addr
+		c, wantErr := p.near.DialContext(t.Context(), "udp", netip.AddrPortFrom(addr, 1).String())
+		if wantErr == nil {
+			want = c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+			c.Close()
+		}
+		var gotErrno, wantErrno syscall.Errno
+		errors.As(gotErr, &gotErrno)
+		errors.As(wantErr, &wantErrno)
+		if got != want || gotErrno != wantErrno || (gotErr == nil) != (wantErr == nil) {
+			t.Errorf("%s: got %v, %v; a socket is told %v, %v", far, got, gotErr, want, wantErr)
+		}
+	}
+}
+
+// What is done while the SYN is on its way is done once, and not at all if there is none.
+func TestDialTCPTellsWhenTheSYNHasLeft(t *testing.T) {
+	p := newPair(t, Config{})
+	l := mustListen(t, p.far, "tcp", ":80")
+	defer l.Close()
+	left := 0
+	c, err := p.near.DialTCP(t.Context(), netip.MustParseAddrPort("192.0.2.1:80"), func() { left++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if left != 1 {
+		t.Errorf("it was told %d times, want once", left)
+	}
+	if _, err := p.near.DialTCP(t.Context(), netip.MustParseAddrPort("198.51.100.1:80"), func() { left++ }); err == nil || left != 1 {
+		t.Errorf("no way: got %v, told %d times more, want an error and none", err, left-1)
+	}
+}
