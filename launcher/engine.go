@@ -255,6 +255,7 @@ func (e *engine) begin(ctx context.Context, locks []*keyLock) (*tunnel, int, err
 	if !stop() {
 		return t, 0, context.Cause(ctx)
 	}
+	keepThreads(engineThreads)
 	e.report(report{Event: eventReady})
 	pid, err := e.stage.release(e.child, func(f *os.File) error { return t.confined.serve(f, e.log, e.warn) })
 	return t, pid, err

@@ -85,6 +85,7 @@ func run(ctx context.Context, o *Options, status *statusWriter) (Result, error) 
 	stop := context.AfterFunc(ctx, func() { f.order(order{Signal: unix.SIGINT, Starting: true}) })
 	defer stop()
 	go f.passSignals(signals)
+	keepThreads(otherThreads) // while the engine starts
 
 	res, err := f.follow()
 	f.control.Close()

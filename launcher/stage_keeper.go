@@ -119,6 +119,7 @@ func (k *keeper) run(engine process) {
 		{Fd: int32(k.changes), Events: unix.POLLIN}, {Fd: int32(engine.fd), Events: unix.POLLIN},
 		{Fd: int32(mounts), Events: unix.POLLPRI},
 	}
+	keepThreads(otherThreads)
 	giveBackLater()
 	for !engine.isGone() && poll[1].Revents == 0 {
 		// Watch first, then look: what comes in between is seen twice.
