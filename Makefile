@@ -94,9 +94,10 @@ lint: ## gofmt, vet, staticcheck
 unit: preload ## tests that need nothing of the machine
 	$(GOTEST) $(UNIT)
 
-# Not the tests of the source's own shape, in which nothing happens at once.
+# Not the tests of the source's own shape, in which nothing happens at once, and of the
+# simulated weeks, in which little does, two.
 race: preload ## unit tests under the race detector; wants a C compiler
-	ADIT_SEEDS=$${ADIT_SEEDS:-20} CGO_ENABLED=1 $(GOTEST) -race $(filter-out adit,$(UNIT))
+	ADIT_SEEDS=$${ADIT_SEEDS:-2} CGO_ENABLED=1 $(GOTEST) -race $(filter-out adit,$(UNIT))
 
 sockets: build ## of make test: a program's calls with and without adit, line by line
 	$(E2ETEST) ./e2e/sockets
