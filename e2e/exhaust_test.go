@@ -325,7 +325,7 @@ func TestForkBombWithinItsLimitHarmsNobody(t *testing.T) {
 	// dash ends with 2, adit says nothing of its own but may name who is left.
 	if said := regexp.MustCompile(`(?m)^adit: .*$`).FindAllString(r.stderr, -1); r.code != 0 && r.code != 2 || len(said) > 1 ||
 		len(said) == 1 && !strings.Contains(said[0], "still run") {
-		t.Errorf("got status %d (signal %v), adit said %q", r.code, r.signal, said)
+		t.Errorf("got status %d (signal %v), adit said %q of\n%.8000s", r.code, r.signal, said, r.stderr)
 	}
 	w.wantNothingSince(t, before)
 }
