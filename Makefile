@@ -94,7 +94,7 @@ lint: ## gofmt, vet, staticcheck
 unit: preload ## tests that need nothing of the machine
 	$(GOTEST) $(UNIT)
 
-# Not the tests of the source's own shape, in which nothing happens at once, and of the
+# Not the tests of the source's own shape, in which nothing happens at once. Of the
 # simulated weeks, in which little does, two.
 race: preload ## unit tests under the race detector; wants a C compiler
 	ADIT_SEEDS=$${ADIT_SEEDS:-2} CGO_ENABLED=1 $(GOTEST) -race $(filter-out adit,$(UNIT))

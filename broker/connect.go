@@ -29,8 +29,9 @@ type Result struct {
 
 // Connect is connect(2) of a TCP socket. A socket that blocks is waited for; if
 // ctx ends first, the connection goes on to be made, and the call that follows
-// finds it. waits is called before it waits for anything, on the caller's goroutine, as
-// late as can be; if it does not come to that it is not called.
+// finds it. waits is called before it waits for anything, as late as can be, and perhaps
+// again later, on another goroutine; if it does not come to that it is not called. What
+// the SYN waits for, room in the socket that carries the tunnel, does not count.
 func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte, waits func()) Result {
 	family, is := streamFamily(fd)
 	if !is {
@@ -46,10 +47,7 @@ func (b *Broker) Connect(ctx context.Context, ino uint64, fd int, sa []byte, wai
 	}
 	far = toSomebody(far)
 	nonblock := isNonblocking(fd)
-	if d, _ := b.streams.dialOf(ino); d != nil {
-		waits()
-	}
-	if r, again := b.connectAgain(ctx, ino, family, fd, nonblock); again {
+	if r, again := b.connectAgain(ctx, ino, family, fd, nonblock, waits); again {
 		return r
 	}
 	b.streams.forget(ino)
@@ -80,15 +78,17 @@ func toSomebody(far netip.AddrPort) netip.AddrPort {
 
 // connectAgain is a connect of a socket that is not idle, and reports whether it is
 // one: it is being connected, or has been, or failed and nobody was told.
-func (b *Broker) connectAgain(ctx context.Context, ino uint64, family, fd int, nonblock bool) (r Result, again bool) {
+func (b *Broker) connectAgain(ctx context.Context, ino uint64, family, fd int, nonblock bool, waits func()) (r Result, again bool) {
 	d, ends := b.streams.dialOf(ino)
 	switch {
 	case d == nil:
 	case ends:
+		waits()
 		<-d.done
 	case nonblock:
 		return Result{Errno: unix.EALREADY}, true
 	default:
+		waits()
 		if r = b.await(ctx, d, fd); r.Errno == unix.EINPROGRESS {
 			r.Errno = unix.EALREADY
 		}
@@ -103,6 +103,7 @@ func (b *Broker) connectAgain(ctx context.Context, ino uint64, family, fd int, n
 	}
 	// The kernel knows what to say, and that it is connected already once it is. Where
 	// to is no matter to it.
+	waits() // it may be pending still
 	return Result{Errno: errnoOf(unix.Connect(fd, toUnix(family, b.lo.nobody)))}, true
 }
 

@@ -180,6 +180,7 @@ func (d *dial) stop() {
 			stop()
 		}
 	}
+	d.started, d.soon, d.late = nil, nil, nil // the connection may last
 }
 
 // close gives back the socket.

@@ -204,13 +204,20 @@ func (b *Broker) Accept(ctx context.Context, fd, flags int, wanted func() bool) 
 }
 
 // takeOne is accept4(2) that does not wait, also of a listener that blocks: all that
-// accept from one of those come here, one after the other.
+// accept from one of those come here, one after the other. (Not so who puts one in the
+// place of a listener that is left to the kernel, in that moment: it harms itself.)
 func (s *streams) takeOne(fd, flags int) (int, error) {
 	s.accepting.Lock()
 	defer s.accepting.Unlock()
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds, 0); err == nil && n == 0 {
-		return -1, unix.EAGAIN
+	for {
+		n, err := unix.Poll(fds, 0)
+		if err == nil && n > 0 {
+			break
+		}
+		if err != unix.EINTR {
+			return -1, unix.EAGAIN
+		}
 	}
 	conn, _, err := unix.Accept4(fd, flags&unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	return conn, err

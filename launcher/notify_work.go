@@ -75,7 +75,6 @@ func (n *notifier) take(req *notifRequest) {
 	if then != nil {
 		// The thread that was answered has been woken on this very processor: it goes first.
 		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-		n.more() // if it has not waited
 		then()
 	}
 }
@@ -213,12 +212,12 @@ func (n *notifier) do(w *work, do handler) outcome {
 	w.cancel, w.blocked = cancel, c.about != nil && c.about.fd >= 0 && !isNonblocking(c.about.fd)
 	n.mu.Unlock()
 	defer cancel(nil)
-	unwatch := func() {}
+	held, unwatch := func() {}, func() {}
 	c.waits = sync.OnceFunc(func() {
+		held()
 		n.more() // only now: others can receive what ends it
 		unwatch = n.broker.After(watchAfter, func() { n.lender.watch(ctx, c.tid, func() { cancel(broker.ErrGone) }) })
 	})
-	held := func() {}
 	if o.says {
 		held = n.broker.After(heldFor, n.more)
 	} else {

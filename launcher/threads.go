@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// engineThreads and otherThreads are how many threads the engine, and each other process
-// of adit's, has at least before the command starts.
+// engineThreads and otherThreads are how many threads the engine has at least before the
+// command starts, and each other process of adit's, which the command may be faster than,
+// soon afterwards.
 const (
 	engineThreads = 8
 	otherThreads  = 5
