@@ -86,7 +86,7 @@ func Run(ctx context.Context, o Options) error {
 	wait.Go(func() {
 		// Where the datagrams go is the kernel's business; what they are sent from
 		// is remembered until the kernel refuses it, or says that there is news.
-		if err := link.WatchNetwork(ctx, d.engine.ForgetSources); err != nil && ctx.Err() == nil {
+		if err := link.WatchNetwork(ctx, d.routesChanged); err != nil && ctx.Err() == nil {
 			d.log.Debug("changes of the host's network go unnoticed", "err", err)
 		}
 	})
@@ -98,6 +98,12 @@ func Run(ctx context.Context, o Options) error {
 	d.log.Debug("the device ends", "why", context.Cause(ctx))
 	wait.Wait()
 	return ended(context.Cause(ctx))
+}
+
+// routesChanged has the engine leave those ways that the host's routes have left.
+func (d *Device) routesChanged() {
+	_, mark := d.udp.settings()
+	d.engine.RoutesChanged(func(p *packet.Path) bool { return link.HoldsTo(p, mark) })
 }
 
 // ended returns nil for what is no failure: to be told to end, by whatever

@@ -19,7 +19,8 @@
 //	path.go      packet.Path to and from socket addresses and control messages
 //	hazard.go    kernels whose offloads are known to be broken
 //	pmtu.go      path MTU of the host's route to an address
-//	watch.go     changes of the host's addresses and routes
+//	watch.go     changes of the host's addresses and routes; source.go: whether a way is
+//	             still one then
 //	pcap.go      decorators that record what passes
 //
 // A goroutine that waits in Read is parked in the runtime's poller and costs

@@ -84,7 +84,7 @@ func parseControl(b []byte) (in info) {
 // interface that has no route to the far end, Linux takes the far end for a
 // neighbour on that interface (ip_route_output_key_hash_rcu).
 func (a *arrival) path(links *links) *packet.Path {
-	p := &packet.Path{}
+	p := &packet.Path{Arrived: a.ifIndex}
 	var remote netip.Addr
 	if a.from.Family == unix.AF_INET {
 		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(&a.from))

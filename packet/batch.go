@@ -53,7 +53,11 @@ type Path struct {
 	Remote  netip.AddrPort // the far end
 	Local   netip.Addr     // our address; the zero Addr lets the kernel choose
 	IfIndex uint32         // interface of Local; 0 lets the kernel choose
+	Arrived uint32         // interface where a datagram came in, which sends nothing; 0: unknown
 }
+
+// HasSource reports whether p says where to leave from.
+func (p *Path) HasSource() bool { return p.Local.IsValid() || p.IfIndex != 0 }
 
 // Equal reports whether p and q are the same way. Either may be nil.
 func (p *Path) Equal(q *Path) bool {

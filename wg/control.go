@@ -96,7 +96,7 @@ func (c *core) handleInitiation(now Instant, id *identity, msg []byte, way *pack
 	p.accepted, p.lastInitiation = ts, now
 	p.rx += initiationLen
 	p.tx += responseLen
-	if p.roam(now, way) {
+	if p.roam(way) {
 		out.event(p, EndpointChanged)
 	}
 	p.jar.addMACs(now, m[:], p.key)
@@ -150,7 +150,7 @@ func (c *core) handleResponse(now Instant, msg []byte, way *packet.Path, out *ou
 	h.clear()
 	c.beginFlush(p, out)
 	c.installInitiated(p, s)
-	if p.roam(now, way) {
+	if p.roam(way) {
 		out.event(p, EndpointChanged)
 	}
 	t := &p.timers

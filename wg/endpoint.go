@@ -78,7 +78,7 @@ const resolveAgainAfter = 2 * time.Second
 func (c *core) networkChanged(now Instant, out *output) {
 	for _, p := range c.roster.Load().list {
 		p.mu.Lock()
-		p.leaveSource(now)
+		p.forgetSource()
 		if p.reachable() && !p.removed && (p.endpoint.Host != "" || p.current.Load() != nil) {
 			p.tryAll = true
 			c.askAddresses(p, out)
@@ -97,11 +97,26 @@ func (c *core) networkChanged(now Instant, out *output) {
 	}
 }
 
-// forgetSources lets the kernel choose again what peers are spoken to from.
-func (c *core) forgetSources(now Instant) {
+// forgetSources lets the kernel choose again what peers are spoken to from, but for ways
+// that keeps holds to; nil holds to none. It may ask the kernel, and is called without
+// any lock.
+func (c *core) forgetSources(keeps func(*packet.Path) bool) {
 	for _, p := range c.roster.Load().byKey {
 		p.mu.Lock()
-		p.leaveSource(now)
+		way, left := p.path.Load(), p.left
+		p.mu.Unlock()
+		forget := way != nil && way.HasSource() && (keeps == nil || !keeps(way))
+		again := left != nil && (keeps == nil || keeps(left))
+		p.mu.Lock()
+		if again && p.left == left {
+			p.left = nil
+		}
+		if forget && p.path.Load() == way {
+			if keeps != nil {
+				p.left = way
+			}
+			p.forgetSource()
+		}
 		p.mu.Unlock()
 	}
 }

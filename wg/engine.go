@@ -412,9 +412,14 @@ func (e *Engine) NetworkChanged() {
 }
 
 // ForgetSources lets the kernel choose again from which of our addresses each
-// peer is spoken to, because the host's network is another one, or the Transport has
-// another port or routes by another mark (netlink.c, wg_set_device). Nothing is sent.
-func (e *Engine) ForgetSources() { e.core.forgetSources(e.clock.now()) }
+// peer is spoken to, because the Transport has another port or routes by
+// another mark (netlink.c, wg_set_device). Nothing is sent.
+func (e *Engine) ForgetSources() { e.core.forgetSources(nil) }
+
+// RoutesChanged is ForgetSources because the host's routes or addresses are other ones:
+// a way that keeps holds to is kept. One that it does not hold to is left: what still
+// comes along it does not bring its source back, before keeps has held to it again.
+func (e *Engine) RoutesChanged(keeps func(*packet.Path) bool) { e.core.forgetSources(keeps) }
 
 func hasPackets(b *packet.Batch) bool {
 	for i := range b.Len() {

@@ -191,7 +191,7 @@ func (c *core) endRun(now Instant, r *run, out *output) {
 // heard is endRun for a peer whose mu is held.
 func (c *core) heard(now Instant, r *run, p *peer, out *output) {
 	p.rx += r.bytes
-	if r.way != nil && p.roam(now, r.way) {
+	if r.way != nil && p.roam(r.way) {
 		out.event(p, EndpointChanged)
 	}
 	t := &p.timers

@@ -29,8 +29,7 @@ type peer struct {
 	tryAll     bool             // send initiations to all candidates, not to path alone
 	resolving  bool             // the shell is asking for the endpoint's addresses
 	unresolved int              // how often in a row the name had no addresses
-	left       *packet.Path     // whose source was forgotten for news of the network
-	leftUntil  Instant          // when it may be taken up again
+	left       *packet.Path     // a way that the host's routes have left: no source is taken from it
 	removed    bool
 
 	handshake *initiation // in flight
@@ -75,12 +74,16 @@ func (p *peer) reachable() bool {
 // roam remembers the way of an authenticated message and reports whether the
 // far end moved. Cookie replies must not come here: only a
 // "correctly authenticated packet" tells where a peer is (§2.1).
-func (p *peer) roam(now Instant, way *packet.Path) bool {
+func (p *peer) roam(way *packet.Path) bool {
 	old := p.path.Load()
 	if old.Equal(way) {
 		return false
 	}
-	if p.left.Equal(way) && now < p.leftUntil {
+	if p.left != nil && p.left.Local == way.Local && p.left.Arrived == way.Arrived && p.left.Remote.Addr() == way.Remote.Addr() {
+		// It was sent before the peer knew, or the peer does not follow.
+		if old != nil && old.Remote == way.Remote && !old.HasSource() {
+			return false
+		}
 		way = &packet.Path{Remote: way.Remote}
 	}
 	p.path.Store(way)
@@ -90,22 +93,9 @@ func (p *peer) roam(now Instant, way *packet.Path) bool {
 // forgetSource lets the kernel choose our address again: the cached one may
 // have gone (socket.c, wg_socket_clear_peer_endpoint_src).
 func (p *peer) forgetSource() {
-	if w := p.path.Load(); w != nil && (w.Local.IsValid() || w.IfIndex != 0) {
+	if w := p.path.Load(); w != nil && w.HasSource() {
 		p.path.Store(&packet.Path{Remote: w.Remote})
 	}
-}
-
-// leftFor is how long a peer has to follow us when the network has changed: what comes
-// the old way until then was sent before it knew. Linux asks for the route of each
-// datagram instead, and holds to a source only if it leaves by the interface where it
-// came in (socket.c, send4).
-const leftFor = time.Second
-
-// leaveSource is forgetSource because the network is another one: the peer's next
-// datagrams, which still come the old way, do not bring it back.
-func (p *peer) leaveSource(now Instant) {
-	p.left, p.leftUntil = p.path.Load(), now.after(leftFor)
-	p.forgetSource()
 }
 
 // ways returns where to send an initiation.
