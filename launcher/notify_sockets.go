@@ -213,19 +213,16 @@ func (n *notifier) listen(c *call) outcome {
 	return o
 }
 
-func (n *notifier) accept(c *call) outcome {
-	c.arg[3] = 0 // it has no flags
-	return n.accept4(c)
-}
+func (n *notifier) accept(c *call) outcome  { return n.acceptWith(c, 0) }
+func (n *notifier) accept4(c *call) outcome { return n.acceptWith(c, int(int32(c.arg[3]))) }
 
-// accept4 is done here only where the kernel would say another address than what
+// acceptWith is done here only where the kernel would say another address than what
 // the program knows.
-func (n *notifier) accept4(c *call) outcome {
+func (n *notifier) acceptWith(c *call, flags int) outcome {
 	s, errno := n.subject(c)
 	if errno != 0 {
 		return failure(errno)
 	}
-	flags := int(int32(c.arg[3]))
 	switch {
 	case s.datagram != nil:
 		return failure(unix.EOPNOTSUPP)

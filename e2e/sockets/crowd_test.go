@@ -139,23 +139,31 @@ func descriptors(pid int) (n int) {
 }
 
 // TestCallsGoOnInAStormOfSignals: a call that a signal interrupts is made again by
-// the kernel (SA_RESTART), with the same arguments; it must be one call.
+// the kernel (SA_RESTART), with the same arguments; it must be one call. In seccomp
+// mode the kernel makes two of some calls: see docs/testing.md.
 func TestCallsGoOnInAStormOfSignals(t *testing.T) {
-	const rounds = "500"
+	const rounds = 500
 	eachProgram(t, func(t *testing.T, w *world, s surrounding, program string) {
+		want := rounds
 		if s.mode == "seccomp" && os.Getenv("ADIT_STORM") == "" {
-			t.Skip("known to fail in about one round of some hundred, see docs/testing.md; ADIT_STORM=1 runs it")
+			want = rounds * 95 / 100
 		}
 		for i, loopback := range []string{"127.0.0.1", "::1"} {
 			t.Run(both[i], func(t *testing.T) {
-				text := w.client(t, s).run(t, 90*time.Second, program, "storm", both[i], strconv.Itoa(portEcho), rounds, loopback)
+				text := w.client(t, s).run(t, 90*time.Second, program, "storm", both[i], strconv.Itoa(portEcho), strconv.Itoa(rounds), loopback)
 				a := answers(text)
 				for _, what := range []string{"blocking", "nonblocking", "accepted", "refused", "bound", "datagrams"} {
 					if s.mode == "preload" && what == "datagrams" {
 						continue
 					}
-					if got := a[what]; len(got) != 1 || got[0] != rounds {
-						t.Errorf("%s: got %v rounds, want %s:\n%s", what, got, rounds, text)
+					good := -1
+					if got := a[what]; len(got) == 1 {
+						good, _ = strconv.Atoi(got[0])
+					}
+					if good < want {
+						t.Errorf("%s: %d of %d rounds went well, want %d:\n%s", what, good, rounds, want, text)
+					} else if good < rounds {
+						t.Logf("%s: %d of %d rounds went well", what, good, rounds)
 					}
 				}
 			})
