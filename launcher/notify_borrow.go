@@ -222,8 +222,12 @@ func (l *lender) keep(fd int) (ino uint64) {
 	delete(l.parted, st.Ino)
 	l.soon.Reset(2 * inFlight)
 	if len(l.kept) >= l.sweep {
-		l.sweepUnused(older(inFlight))
-		l.sweep = max(64, 2*len(l.kept))
+		age := inFlight
+		if len(l.kept) >= crowd {
+			age = inFlight / 20
+		}
+		l.sweepUnused(older(age))
+		l.sweep = max(64, min(2*len(l.kept), len(l.kept)+crowd/2))
 	}
 	return st.Ino
 }
@@ -267,6 +271,10 @@ func (l *lender) drop(ino uint64) {
 // inFlight is how long a socket may be in no process's table: while it is handed
 // out, or on the way through a unix socket.
 const inFlight = 2 * time.Second
+
+// crowd is how many copies are too many to wait that long: a program that makes and closes
+// ten thousand sockets a second would have adit without descriptors before.
+const crowd = 2048
 
 // look lets go of what no process has any more and was handed out longer than age ago.
 func (l *lender) look(age time.Duration) {
