@@ -51,7 +51,7 @@ type call struct {
 	nr  int32
 	arg [6]uint64
 
-	waits func()   // to be called before it waits for anything; once may do
+	waits func()   // to be called before it waits for anything; more than once does no harm
 	about *subject // the socket, once it has been looked for
 }
 
