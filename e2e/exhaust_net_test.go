@@ -29,11 +29,12 @@ import (
 const someMegabytes = 30_000_000
 
 // aDownload starts a download through the tunnel of which the probe prints the
-// hash.
+// hash. The command begins at the first line of its input, and stays until the
+// input ends: adit's sockets are open as long.
 func (w *world) aDownload(t *testing.T, file string) *stream {
 	t.Helper()
 	url := fmt.Sprintf("http://%s/bytes?size=%d&seed=1", lab.ServiceV4, someMegabytes)
-	return startStream(t, w.run("-c", file, "--", "sh", "-c", `echo up; read x; "$1" hash "$2"`, "sh", w.probe, url))
+	return startStream(t, w.run("-c", file, "--", "sh", "-c", `echo up; read x; "$1" hash "$2" && { read x || :; }`, "sh", w.probe, url))
 }
 
 // watchSending lets the oracle judge what the host sends, and nothing of what it
@@ -82,29 +83,39 @@ func TestGarbageOnTheSocketIsIgnored(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer attacker.Close()
-	stop, sent := make(chan struct{}), make(chan int)
+	stop, stopped, sent := make(chan struct{}), make(chan struct{}), new(atomic.Int64)
 	go func() {
-		rng, n := rand.New(rand.NewPCG(1, 2)), 0
+		defer close(stopped)
+		rng := rand.New(rand.NewPCG(1, 2))
 		for {
 			select {
 			case <-stop:
-				sent <- n
 				return
 			default:
 			}
-			if _, err := attacker.WriteTo(garbage(rng), &net.UDPAddr{IP: lab.HostV4.Addr().AsSlice(), Port: ports[n%len(ports)]}); err == nil {
-				n++
+			port := ports[int(sent.Load())%len(ports)]
+			if _, err := attacker.WriteTo(garbage(rng), &net.UDPAddr{IP: lab.HostV4.Addr().AsSlice(), Port: port}); err == nil {
+				sent.Add(1)
 			}
 		}
 	}()
+	flown := func(n int64) {
+		t.Helper()
+		if !settle(deadline, func() bool { return sent.Load() >= n }) {
+			t.Errorf("%d datagrams of garbage were sent, want %d", sent.Load(), n)
+		}
+	}
+	flown(500)
 	s.send("\n")
 	s.want(services.StreamHash(1, someMegabytes))
+	during := sent.Load() - 500
+	flown(2000)
 	close(stop)
-	n := <-sent
+	<-stopped
 	s.in.Close()
 	s.wantEnd(0)
-	if t.Logf("%d datagrams of garbage", n); n < 2000 {
-		t.Errorf("only %d datagrams of garbage were sent", n)
+	if t.Logf("%d datagrams of garbage during the download, %d in all", during, sent.Load()); during < 500 {
+		t.Errorf("only %d datagrams of garbage were sent during the download", during)
 	}
 	attacker.SetReadDeadline(time.Now())
 	if n, _, err := attacker.ReadFrom(make([]byte, 2048)); err == nil {
