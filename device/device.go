@@ -102,8 +102,13 @@ func Run(ctx context.Context, o Options) error {
 
 // routesChanged has the engine leave those ways that the host's routes have left.
 func (d *Device) routesChanged() {
-	_, mark := d.udp.settings()
-	d.engine.RoutesChanged(func(p *packet.Path) bool { return link.HoldsTo(p, mark) })
+	for {
+		_, mark := d.udp.settings()
+		d.engine.RoutesChanged(func(p *packet.Path) bool { return link.HoldsTo(p, mark) })
+		if _, now := d.udp.settings(); now == mark {
+			return
+		}
+	}
 }
 
 // ended returns nil for what is no failure: to be told to end, by whatever
@@ -210,6 +215,9 @@ func (d *Device) set(c *change) error {
 	defer d.mu.Unlock()
 	if err := d.udp.configure(c.listenPort, c.fwMark); err != nil {
 		return fmt.Errorf("configure the socket: %w", err)
+	}
+	if c.fwMark != nil {
+		d.routesChanged() // other routes are for us now
 	}
 	if c.listenPort != nil || c.fwMark != nil {
 		d.engine.ForgetSources()

@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"adit/e2e/lab"
 	"adit/e2e/oracle"
 	"adit/e2e/services"
 	"adit/e2e/suite"
+
+	"github.com/vishvananda/netlink"
 )
 
 // transfer downloads a big file through the tunnel; when a third has arrived it
@@ -85,6 +89,59 @@ func TestHostsAddressMayChangeDuringATransfer(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// What still comes the old way, for the peer does not know yet, does not make adit
+// speak from the old address again: else a better way is never taken while there is
+// traffic.
+func TestBetterWayIsTakenDuringATransfer(t *testing.T) {
+	w := enter(t)
+	suite.Need(t, "nft")
+	here := netip.MustParseAddr("10.77.0.99")
+	nft := func(script string) string {
+		t.Helper()
+		cmd := exec.Command("nft", script)
+		var out []byte
+		err := w.Server.Do(func() (err error) { out, err = cmd.CombinedOutput(); return err })
+		if err != nil {
+			t.Fatalf("nft %s: %v: %s", script, err, out)
+		}
+		return string(out)
+	}
+	received := func() uint64 {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.Attrs().Statistics.RxPackets
+	}
+	w.transfer(t, endpoints, func() {
+		// The server does not hear where adit is now, until something has come the old way.
+		nft("add table ip late; add chain ip late in { type filter hook input priority 0; }; add rule ip late in ip saddr " + here.String() + " counter drop")
+		remove, err := w.LayDetour(here)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := remove(); err != nil {
+				t.Error(err)
+			}
+		})
+		told := settle(deadline, func() bool { return !strings.Contains(nft("list table ip late"), "packets 0 ") })
+		if before := received(); !told || !settle(deadline, func() bool { return received() > before }) {
+			t.Errorf("told of the new address: %v; and then nothing came the old way", told)
+		}
+		nft("delete table ip late")
+	})
+	got, err := w.peer.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "endpoint=" + here.String() + ":"; !strings.Contains(got, want) {
+		_, got, _ = strings.Cut(got, "endpoint=")
+		got, _, _ = strings.Cut(got, "\n")
+		t.Errorf("the peer takes adit to be at %s, want %v", got, here)
+	}
 }
 
 // TestPeerMayRestart: the new peer knows neither session nor endpoint, and the

@@ -39,6 +39,9 @@ type underlay struct {
 	// watch calls changed when the ways to the peers may have changed, until
 	// ctx ends. Nil if that is known otherwise.
 	watch func(ctx context.Context, changed func()) error
+	// holds reports whether the way of a datagram that came is still one, when the
+	// ways may have changed.
+	holds func(*packet.Path) bool
 }
 
 // newCarrier makes the stack. capture is the device of the command's packets;
@@ -94,7 +97,7 @@ func (c *carrier) start(under *underlay, lock *keyLock, t *tunnel) error {
 	}()
 	if under.watch != nil {
 		go func() {
-			if err := under.watch(ctx, c.wg.NetworkChanged); err != nil {
+			if err := under.watch(ctx, func() { c.wg.NetworkChanged(under.holds) }); err != nil {
 				t.e.log.Warn("changes of the host's network go unnoticed", "err", err)
 			}
 		}()

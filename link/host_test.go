@@ -81,6 +81,42 @@ func TestChangesOfTheNetworkAreToldOnceEach(t *testing.T) {
 	}
 }
 
+// A rule may lead what we send another way, and no route has changed.
+func TestRulesOfRoutingAreNews(t *testing.T) {
+	for family, name := range map[int]string{netlink.FAMILY_V4: "IPv4", netlink.FAMILY_V6: "IPv6"} {
+		t.Run(name, func(t *testing.T) {
+			s := newSpace(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			begun, changed, ended := make(chan struct{}, 10), make(chan struct{}, 10), make(chan error)
+			look := func() (map[string]bool, error) {
+				seen, err := snapshot()
+				begun <- struct{}{}
+				return seen, err
+			}
+			other := sameSpace(t, s)
+			go func() {
+				other.do("watch", func() error {
+					ended <- watchNetwork(ctx, look, func() { changed <- struct{}{} })
+					return nil
+				})
+			}()
+			<-begun
+			s.do("add a rule", func() error {
+				rule := netlink.NewRule()
+				rule.Family, rule.Mark, rule.Table = family, 7, 7
+				return netlink.RuleAdd(rule)
+			})
+			select {
+			case <-changed:
+			case <-time.After(10 * time.Second):
+				t.Error("a new rule was not told")
+			}
+			cancel()
+			<-ended
+		})
+	}
+}
+
 // The one does not wait: nobody can reach us before it is told. Those that follow
 // it do: each time costs a message to every peer.
 func TestOnlyTheFirstChangeIsToldAtOnce(t *testing.T) {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 
@@ -16,8 +17,11 @@ import (
 // there leaves by the interface where it came in. mark is that of the socket.
 func HoldsTo(p *packet.Path, mark uint32) bool {
 	remote, local := p.Remote.Addr().Unmap(), p.Local.Unmap()
+	if local.IsValid() && !isOurs(local, p.IfIndex) {
+		return false
+	}
 	if !remote.Is4() {
-		return !local.IsValid() || isOurs6(local, p.IfIndex)
+		return true
 	}
 	options := &netlink.RouteGetOptions{Mark: mark}
 	if local.IsValid() {
@@ -25,18 +29,24 @@ func HoldsTo(p *packet.Path, mark uint32) bool {
 	}
 	routes, err := netlink.RouteGetWithOptions(net.IP(remote.AsSlice()), options)
 	if err != nil || len(routes) == 0 {
-		return false // EINVAL: not ours
+		return !errors.Is(err, unix.EINVAL) // else there is no route just now, or no answer
 	}
-	return p.Arrived == 0 || routes[0].LinkIndex == int(p.Arrived)
+	// What this host sends to itself has come in at lo, and says it came where the
+	// address is.
+	return p.Arrived == 0 || routes[0].LinkIndex == int(p.Arrived) || routes[0].Type == unix.RTN_LOCAL
 }
 
-// isOurs6 reports whether a socket can have the IPv6 address, on the interface if that is
+// isOurs reports whether a socket can have the address, on the interface if that is
 // not 0.
-func isOurs6(addr netip.Addr, ifIndex uint32) bool {
-	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+func isOurs(addr netip.Addr, ifIndex uint32) bool {
+	family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: addr.As16(), ZoneId: ifIndex})
+	if addr.Is4() {
+		family, sa = unix.AF_INET, &unix.SockaddrInet4{Addr: addr.As4()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return false
+		return true // nobody knows
 	}
 	defer unix.Close(fd)
-	return unix.Bind(fd, &unix.SockaddrInet6{Addr: addr.As16(), ZoneId: ifIndex}) == nil
+	return unix.Bind(fd, sa) == nil
 }

@@ -62,6 +62,8 @@ func TestWayIsHeldToAsLinuxDoes(t *testing.T) {
 	want("an address of another interface", true, way("10.1.0.2", "10.2.0.1", "d1"))
 	want("came in elsewhere", false, way("10.1.0.2", "10.1.0.1", "d2"))
 	want("came in, nobody knows where", true, &packet.Path{Remote: netip.MustParseAddrPort("10.1.0.2:1"), Local: netip.MustParseAddr("10.1.0.1")})
+	want("to this host itself", true, way("10.2.0.1", "10.1.0.1", "d1"))
+	want("no route at all", true, way("192.0.2.1", "10.1.0.1", "d1"))
 	s.do("a better route", func() error {
 		for _, dst := range []string{"10.1.0.2", "fd00:1::2"} {
 			ip := net.ParseIP(dst)

@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -31,7 +32,7 @@ const (
 	maxRoutes = 4096
 )
 
-// WatchNetwork calls changed after addresses or routes of the host have changed,
+// WatchNetwork calls changed after addresses, routes or rules of routing have changed,
 // once for changes that follow each other closely, and not when all is as before
 // at the end of it: a router advertisement that only renews lifetimes is no
 // change. The calls come from one goroutine. WatchNetwork returns nil when ctx
@@ -45,7 +46,9 @@ func WatchNetwork(ctx context.Context, changed func()) error {
 
 // watchNetwork is WatchNetwork where look is what says how things are.
 func watchNetwork(ctx context.Context, look func() (map[string]bool, error), changed func()) error {
-	f, err := subscribe(unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE)
+	const groups = unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE |
+		1<<(unix.RTNLGRP_IPV4_RULE-1) | 1<<(unix.RTNLGRP_IPV6_RULE-1)
+	f, err := subscribe(groups)
 	if err != nil {
 		return err
 	}
@@ -117,8 +120,8 @@ func awaitNews(f *os.File, buf []byte) error {
 	return err
 }
 
-// snapshot returns what counts of the host's addresses and routes: where packets
-// go and what they are sent from, without lifetimes.
+// snapshot returns what counts of the host's addresses, routes and rules: where
+// packets go and what they are sent from, without lifetimes.
 func snapshot() (map[string]bool, error) {
 	s := make(map[string]bool)
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
@@ -143,6 +146,18 @@ func snapshot() (map[string]bool, error) {
 		})
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EAFNOSUPPORT) {
 			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		rules, err := netlink.RuleList(family)
+		// Not every kernel has rules.
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return nil, fmt.Errorf("list rules: %w", err)
+		}
+		for _, r := range rules {
+			text, err := json.Marshal(r) // follows pointers
+			if err != nil {
+				return nil, fmt.Errorf("a rule: %w", err)
+			}
+			s[fmt.Sprint("rule ", family, " ", string(text))] = true
 		}
 	}
 	return s, nil

@@ -69,7 +69,7 @@ func trouble(w *world, a, b *node, moves bool) int {
 		case r < 82 && moves:
 			a.Move(netip.AddrPortFrom(outsideA.Addr(), uint16(2000+w.Rand.IntN(60000))))
 		case r == 83:
-			a.core.networkChanged(w.now, a.out)
+			a.core.networkChanged(w.now, nil, a.out)
 			a.deliver()
 		}
 		w.run(time.Duration(w.Rand.Int64N(int64(time.Second))))

@@ -100,7 +100,8 @@ func (c *core) handleInitiation(now Instant, id *identity, msg []byte, way *pack
 		out.event(p, EndpointChanged)
 	}
 	p.jar.addMACs(now, m[:], p.key)
-	copy(out.datagram(responseLen, way, handshakeTOS), m[:])
+	// Not along way: its source may be one that was left.
+	copy(out.datagram(responseLen, p.path.Load(), handshakeTOS), m[:])
 	s := newSession(now, &send, &recv, index, r.sender, false)
 	s.met = p.meets(now)
 	c.installResponded(p, s)

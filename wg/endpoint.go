@@ -73,12 +73,12 @@ func (c *core) resolved(now Instant, r resolveRequest, addrs []netip.Addr, err e
 // resolve (yet).
 const resolveAgainAfter = 2 * time.Second
 
-// networkChanged forgets what was known about ways and proves them again: the
-// host's addresses or routes are other ones, or it was asleep.
-func (c *core) networkChanged(now Instant, out *output) {
+// networkChanged proves the ways to all peers again: the host's addresses or routes are
+// other ones, or it was asleep. For keeps see forgetSources.
+func (c *core) networkChanged(now Instant, keeps func(*packet.Path) bool, out *output) {
+	c.forgetSources(keeps)
 	for _, p := range c.roster.Load().list {
 		p.mu.Lock()
-		p.forgetSource()
 		if p.reachable() && !p.removed && (p.endpoint.Host != "" || p.current.Load() != nil) {
 			p.tryAll = true
 			c.askAddresses(p, out)
@@ -97,16 +97,16 @@ func (c *core) networkChanged(now Instant, out *output) {
 	}
 }
 
-// forgetSources lets the kernel choose again what peers are spoken to from, but for ways
-// that keeps holds to; nil holds to none. It may ask the kernel, and is called without
-// any lock.
+// forgetSources lets the kernel choose again what peers are spoken to from. A way that
+// keeps holds to is kept, one that it does not hold to is left, see [peer.roam]; nil
+// holds to none and leaves none. It may ask the kernel, and is called without any lock.
 func (c *core) forgetSources(keeps func(*packet.Path) bool) {
 	for _, p := range c.roster.Load().byKey {
 		p.mu.Lock()
 		way, left := p.path.Load(), p.left
 		p.mu.Unlock()
 		forget := way != nil && way.HasSource() && (keeps == nil || !keeps(way))
-		again := left != nil && (keeps == nil || keeps(left))
+		again := left != nil && keeps != nil && keeps(left)
 		p.mu.Lock()
 		if again && p.left == left {
 			p.left = nil

@@ -262,7 +262,7 @@ func (e *Engine) rearm() {
 // slept is called when the machine was asleep.
 func (e *Engine) slept() {
 	e.log.Info("the machine was asleep")
-	e.NetworkChanged()
+	e.NetworkChanged(nil)
 }
 
 // Outbound carries the IP packets of b into the tunnel: routes, seals them in
@@ -397,28 +397,30 @@ func (e *Engine) SetPrivateKey(k PrivateKey) error {
 }
 
 // NetworkChanged says that the host's addresses or routes are not what they
-// were: cached source addresses are forgotten, names resolved again, and
-// handshakes made, at the usual rate.
-func (e *Engine) NetworkChanged() {
+// were: cached source addresses are forgotten, as by [Engine.RoutesChanged] or, if
+// keeps is nil, by [Engine.ForgetSources], names resolved again, and handshakes
+// made, at the usual rate.
+func (e *Engine) NetworkChanged(keeps func(*packet.Path) bool) {
 	e.setMu.Lock()
 	defer e.setMu.Unlock()
 	if !e.running {
 		return
 	}
 	out := e.newOutput()
-	e.core.networkChanged(e.clock.now(), out)
+	e.core.networkChanged(e.clock.now(), keeps, out)
 	e.deliver(out)
 	e.rearm()
 }
 
 // ForgetSources lets the kernel choose again from which of our addresses each
 // peer is spoken to, because the Transport has another port or routes by
-// another mark (netlink.c, wg_set_device). Nothing is sent.
+// another mark (netlink.c, wg_set_device). Ways that were left stay so. Nothing is sent.
 func (e *Engine) ForgetSources() { e.core.forgetSources(nil) }
 
 // RoutesChanged is ForgetSources because the host's routes or addresses are other ones:
 // a way that keeps holds to is kept. One that it does not hold to is left: what still
 // comes along it does not bring its source back, before keeps has held to it again.
+// keeps may ask the kernel.
 func (e *Engine) RoutesChanged(keeps func(*packet.Path) bool) { e.core.forgetSources(keeps) }
 
 func hasPackets(b *packet.Batch) bool {

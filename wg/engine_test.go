@@ -189,7 +189,7 @@ func TestEventsTellTheStory(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		cancel()
 		network.SetFaults(wgtest.Faults{})
-		a.NetworkChanged()
+		a.NetworkChanged(nil)
 		time.Sleep(time.Minute)
 	}, func(c *Config) {
 		c.Peers[0].Endpoint.Host = "gate.example"
@@ -479,7 +479,7 @@ func TestConcurrentUse(t *testing.T) {
 			if err := a.SetPeers([]Peer{changed}); err != nil {
 				t.Error(err)
 			}
-			a.NetworkChanged()
+			a.NetworkChanged(nil)
 			a.Status()
 			b.Status()
 			trA.Move(netip.AddrPortFrom(outsideA.Addr(), uint16(3000+i)))

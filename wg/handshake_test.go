@@ -308,6 +308,24 @@ func TestAnswersLeaveFromTheAddressThatWasReached(t *testing.T) {
 	}
 }
 
+// Not even if that is where it was asked for: what leaves from there may get lost, and
+// who has nothing to send never tries another way.
+func TestAResponseIsNotSentTheWayThatWasLeft(t *testing.T) {
+	w, a, b := newPair(t, 14)
+	way := &packet.Path{Remote: a.Addr(), Local: netip.MustParseAddr("192.0.2.222"), Arrived: 7}
+	b.peer().left = way
+	a.core.advance(w.now, a.out)
+	in := packet.NewBatch(packet.Room{})
+	d := a.out.send[0].Packet(0)
+	copy(in.Append(len(d)), d)
+	in.SetPath(0, way)
+	b.core.receive(w.now, in, b.out)
+	free := &packet.Path{Remote: a.Addr()}
+	if len(b.out.send) != 1 || !b.out.send[0].Path(0).Equal(free) {
+		t.Errorf("want one answer along %+v", free)
+	}
+}
+
 // noise.c, INITIATIONS_PER_SECOND: at most one initiation of a peer in 20 ms.
 func TestInitiationsOfOnePeerAreLimited(t *testing.T) {
 	w, a, b := newPair(t, 14)

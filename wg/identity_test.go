@@ -209,7 +209,7 @@ func TestPeersWithLowOrderKeysAreNeverSpokenTo(t *testing.T) {
 		a.peers(Peer{PublicKey: lowOrder(t, i), Endpoint: endpointAt(outsideB), Keepalive: time.Second, AllowedIPs: allowed(inside)})
 		a.send(wgtest.UDP(insideA, inside, 60, nil))
 		w.run(10 * time.Second)
-		a.core.networkChanged(w.now, a.out)
+		a.core.networkChanged(w.now, nil, a.out)
 		a.deliver()
 		a.setKey(PrivateKey{b: [32]byte{8, 31: 64}})
 		w.run(time.Minute)

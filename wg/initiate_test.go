@@ -122,7 +122,7 @@ func TestNothingMakesInitiationsMoreFrequent(t *testing.T) {
 			b.Deaf(i%14 == 0)
 		}
 		if i%11 == 0 {
-			a.core.networkChanged(w.now, a.out)
+			a.core.networkChanged(w.now, nil, a.out)
 			a.deliver()
 		}
 		a.send(toB(60))

@@ -194,7 +194,7 @@ func TestLateAddressesGetTheInitiationInFlight(t *testing.T) {
 	w.run(time.Millisecond)
 	answer("192.0.2.99") // nobody is there
 	w.run(3500 * time.Millisecond)
-	a.core.networkChanged(w.now, a.out)
+	a.core.networkChanged(w.now, nil, a.out)
 	a.deliver()
 	answer(b.Addr().Addr().String())
 	w.run(100 * time.Millisecond)
@@ -321,6 +321,18 @@ func TestForgottenSourcesAreNotMissed(t *testing.T) {
 // What a peer has sent before it knew comes the way that was left, and does not make us
 // speak from there again: else a better way is never taken while there is traffic.
 func TestASourceThatWasLeftIsNotTakenUpAgain(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		news func(w *world, a *node, keeps func(*packet.Path) bool)
+	}{
+		{"routes changed", func(_ *world, a *node, keeps func(*packet.Path) bool) { a.core.forgetSources(keeps) }},
+		{"network changed", func(w *world, a *node, keeps func(*packet.Path) bool) { a.core.networkChanged(w.now, keeps, a.out); a.deliver() }},
+	} {
+		t.Run(c.name, func(t *testing.T) { testLeaving(t, c.news) })
+	}
+}
+
+func testLeaving(t *testing.T, news func(w *world, a *node, keeps func(*packet.Path) bool)) {
 	w, a, b := newPair(t, 1)
 	w.run(time.Second)
 	old := a.peer().path.Load()
@@ -336,15 +348,17 @@ func TestASourceThatWasLeftIsNotTakenUpAgain(t *testing.T) {
 		}
 	}
 	free := &packet.Path{Remote: old.Remote}
-	a.core.forgetSources(keeps)
+	news(w, a, keeps)
 	hear(free)
-	a.core.forgetSources(keeps) // more news
+	news(w, a, keeps) // more of it
+	hear(free)
+	a.core.forgetSources(nil) // of another kind: the routes are the same
 	hear(free)
 	holds = true
-	a.core.forgetSources(keeps)
+	news(w, a, keeps)
 	hear(old)
 	// One that is held to is not forgotten, whatever the news.
-	a.core.forgetSources(keeps)
+	news(w, a, keeps)
 	if got := a.peer().path.Load(); got != old && !got.Equal(old) {
 		t.Fatalf("the way is %+v, want %+v still", got, old)
 	}
@@ -387,7 +401,7 @@ func TestNetworkChangesAreToldToThePeer(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(time.Second)
 	a.Move(netip.MustParseAddrPort("198.51.100.7:9"))
-	a.core.networkChanged(w.now, a.out)
+	a.core.networkChanged(w.now, nil, a.out)
 	if way := a.peer().path.Load(); way.Local.IsValid() || way.Remote != outsideB {
 		t.Fatalf("the way is %+v, want only the remote: our address is another", way)
 	}
@@ -409,7 +423,7 @@ func TestAnInitiationThatFoundNoNetworkIsSentAgainWhenThereIsOne(t *testing.T) {
 	w.run(time.Second)
 	w.run(10 * time.Minute) // asleep; no session is left
 	changed := func() {
-		a.core.networkChanged(w.now, a.out)
+		a.core.networkChanged(w.now, nil, a.out)
 		a.deliver()
 	}
 	w.Weather.Lose = 1
@@ -440,7 +454,7 @@ func TestAnInitiationThatIsTooOldIsNotSentAgain(t *testing.T) {
 	w.run(time.Second)
 	n := len(w.log)
 	w.now = w.now.after(10 * time.Minute)
-	a.core.networkChanged(w.now, a.out)
+	a.core.networkChanged(w.now, nil, a.out)
 	a.deliver()
 	if len(w.log) != n || a.peer().handshake == nil {
 		t.Fatalf("want nothing before the timers have run, got:%s", describe(w.log[n:]))
@@ -457,7 +471,7 @@ func TestAnInitiationThatACookieAnsweredIsNotSentAgain(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	b.underLoad()
 	w.run(time.Second)
-	a.core.networkChanged(w.now, a.out)
+	a.core.networkChanged(w.now, nil, a.out)
 	a.deliver()
 	w.run(time.Second)
 	for i, s := range w.log {
@@ -471,7 +485,7 @@ func TestNetworkChangesShakeHandsAtOnce(t *testing.T) {
 	w, a, b := newPair(t, 1)
 	w.run(10 * time.Second)
 	a.Move(netip.MustParseAddrPort("198.51.100.7:9"))
-	a.core.networkChanged(w.now, a.out)
+	a.core.networkChanged(w.now, nil, a.out)
 	a.deliver()
 	w.run(time.Second)
 	if got := b.peer().path.Load().Remote; got != a.Addr() {

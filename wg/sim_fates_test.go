@@ -174,7 +174,7 @@ func (m *week) moved(s *site, to netip.AddrPort) {
 func (s *site) networkChanged() {
 	s.m.touch()
 	s.m.Skip(time.Duration(s.m.now))
-	s.core.networkChanged(s.m.now, s.out)
+	s.core.networkChanged(s.m.now, nil, s.out)
 	s.deliver()
 }
 

@@ -41,7 +41,7 @@ func wakes(t *testing.T, asleep time.Duration, seed uint64, told bool) {
 	if !told {
 		sleeper.Advance(time.Duration(w.now))
 	}
-	sleeper.core.networkChanged(w.now, sleeper.out)
+	sleeper.core.networkChanged(w.now, nil, sleeper.out)
 	sleeper.deliver()
 	sleeper.send(pkt)
 	other.got = nil

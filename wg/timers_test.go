@@ -363,7 +363,7 @@ func TestNothingOldIsUsedAfterASleep(t *testing.T) {
 		old := a.peer().current.Load()
 		w.now = w.now.after(asleep)
 		before := old.sent.Load()
-		a.core.networkChanged(w.now, a.out) // as the shell does when it notices
+		a.core.networkChanged(w.now, nil, a.out) // as the shell does when it notices
 		a.send(toB(60))
 		if used := old.sent.Load() - before; used != 0 && asleep > rejectAfterTime {
 			t.Errorf("asleep for %v: the old session was used", asleep)

@@ -41,6 +41,7 @@ var (
 const (
 	hostLink   = "eth0"
 	serverLink = "eth0"
+	detourLink = "eth1"
 )
 
 // lay connects the host, which is the caller's namespace, and the server.
@@ -63,6 +64,36 @@ func lay(server *Namespace) error {
 		}
 	}
 	return nil
+}
+
+// LayDetour joins the host, which is the caller's namespace, and the server by another
+// cable. From then on the host reaches the server's IPv4 address over it, from addr,
+// and the server addr. What is returned removes it.
+func (l *Lab) LayDetour(addr netip.Addr) (remove func() error, err error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = detourLink
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: detourLink, PeerNamespace: netlink.NsFd(l.Server.Fd())}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return nil, fmt.Errorf("add veth: %w", err)
+	}
+	server, host := ServerV4.Addr(), netip.PrefixFrom(addr, addr.BitLen())
+	err = l.Server.Do(func() error {
+		if err := layEnd(detourLink); err != nil {
+			return err
+		}
+		return addRoute(host, detourLink, netip.Addr{}, server)
+	})
+	if err == nil {
+		err = layEnd(detourLink, host)
+	}
+	if err == nil {
+		err = addRoute(netip.PrefixFrom(server, server.BitLen()), detourLink, netip.Addr{}, addr)
+	}
+	remove = func() error { return netlink.LinkDel(veth) }
+	if err != nil {
+		remove()
+	}
+	return remove, err
 }
 
 // layServer sets up the server's end; the caller is in its namespace.

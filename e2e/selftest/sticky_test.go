@@ -115,3 +115,30 @@ func TestBetterRouteIsFollowed(t *testing.T) {
 		})
 	})
 }
+
+// A mark that leads another way is followed at once, also by answers: what still
+// comes the old way does not bring its address back (socket.c, send4, asks with each
+// datagram).
+func TestMarkThatLeadsAnotherWayIsFollowed(t *testing.T) {
+	eachOfAdit(t, func(t *testing.T, p pair) {
+		w := newCable(t, p)
+		cable(w.a.host, "eth1", w.b.host, "eth1")
+		for _, h := range []*host{w.a.host, w.b.host} {
+			for _, key := range []string{"all", "eth0", "eth1"} {
+				h.sysctl("ipv4/conf/"+key+"/rp_filter", "0")
+			}
+		}
+		w.a.ip("addr add 10.0.0.1/24 dev eth0")
+		w.b.ip("addr add 10.0.0.2/24 dev eth0")
+		w.a.ip("addr add 10.1.0.1/24 dev eth1")
+		w.b.ip("addr add 10.1.0.2/24 dev eth1")
+		w.a.ip("route add 10.0.0.2/32 dev eth1 src 10.1.0.1 table 7")
+		w.a.ip("rule add fwmark 7 lookup 7")
+		w.a.set("peer %s endpoint 10.0.0.2:%d", w.b.key.Public, portB)
+		w.a.ping(1, insideB4)
+		w.b.wantEndpoint(w.a.key.Public, fmt.Sprintf("10.0.0.1:%d", portA))
+		w.a.set("fwmark 7")
+		w.b.ping(1, insideA4)
+		w.b.wantEndpoint(w.a.key.Public, fmt.Sprintf("10.1.0.1:%d", portA))
+	})
+}
