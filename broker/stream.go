@@ -14,7 +14,7 @@ import (
 // and an inode that is used again begins anew.
 type streams struct {
 	running   sync.WaitGroup // dials and relays
-	accepting sync.Mutex     // held to take one connection
+	accepting sync.Map       // inodes of listeners that a connection is being taken from
 
 	mu      sync.Mutex // guards what follows
 	dials   map[uint64]*dial
@@ -177,7 +177,10 @@ func (b *Broker) Accept(ctx context.Context, fd, flags int, wanted func() bool) 
 	if !isListening(fd) {
 		return -1, nil, unix.EINVAL
 	}
-	block := !isNonblocking(fd)
+	block, take := !isNonblocking(fd), accept4
+	if block {
+		take = b.streams.takeOne
+	}
 	by := timeout(fd, unix.SO_RCVTIMEO)
 	for {
 		if block {
@@ -188,7 +191,7 @@ func (b *Broker) Accept(ctx context.Context, fd, flags int, wanted func() bool) 
 		if wanted != nil && !wanted() {
 			return -1, nil, unix.EINTR
 		}
-		conn, err := b.streams.takeOne(fd, flags)
+		conn, err := take(fd, flags)
 		if block && err == unix.EAGAIN {
 			continue // somebody else was faster
 		}
@@ -203,12 +206,19 @@ func (b *Broker) Accept(ctx context.Context, fd, flags int, wanted func() bool) 
 	}
 }
 
-// takeOne is accept4(2) that does not wait, also of a listener that blocks: all that
-// accept from one of those come here, one after the other. (Not so who puts one in the
-// place of a listener that is left to the kernel, in that moment: it harms itself.)
+// takeOne is accept4(2) that does not wait, also of a listener that blocks: of those
+// that accept from it here one does at a time, and only what is there. Who accepts past
+// us, without an address, may be faster in between: then this one waits for the next
+// connection, and nothing ends it. Other listeners do not wait with it.
 func (s *streams) takeOne(fd, flags int) (int, error) {
-	s.accepting.Lock()
-	defer s.accepting.Unlock()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return -1, err
+	}
+	if _, busy := s.accepting.LoadOrStore(st.Ino, true); busy {
+		return -1, unix.EAGAIN
+	}
+	defer s.accepting.Delete(st.Ino)
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
 		n, err := unix.Poll(fds, 0)
@@ -219,6 +229,10 @@ func (s *streams) takeOne(fd, flags int) (int, error) {
 			return -1, unix.EAGAIN
 		}
 	}
+	return accept4(fd, flags)
+}
+
+func accept4(fd, flags int) (int, error) {
 	conn, _, err := unix.Accept4(fd, flags&unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	return conn, err
 }

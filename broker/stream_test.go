@@ -264,6 +264,32 @@ func TestAcceptOfAConnectionThatIsTakenCanBeLeft(t *testing.T) {
 	}
 }
 
+// One of whom another has taken the connection, past us, hinders nobody at another
+// listener, and can be left as long as it has not begun to take one.
+func TestAcceptHindersNoOtherListener(t *testing.T) {
+	w := newStreamWorld(t)
+	listen := func() *testStream {
+		l := w.socket(unix.AF_INET6, false)
+		l.wantBind("[::1]:0", ok)
+		l.wantListen(ok)
+		return l
+	}
+	hindered, other := listen(), listen()
+	w.b.streams.accepting.Store(hindered.inode(), true)
+	w.socket(unix.AF_INET6, false).wantConnect(other.localName(), ok)
+	fd, _, errno := w.b.Accept(t.Context(), other.fd, 0, nil)
+	if errno != ok {
+		t.Fatalf("got %v", errno)
+	}
+	unix.Close(fd)
+	w.socket(unix.AF_INET6, false).wantConnect(hindered.localName(), ok)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, _, errno := w.b.Accept(ctx, hindered.fd, 0, nil); errno != unix.EINTR {
+		t.Errorf("got %v, want EINTR", errno)
+	}
+}
+
 // What does not listen is told so, whatever it is.
 func TestAcceptOfWhatDoesNotListen(t *testing.T) {
 	w := newStreamWorld(t)
