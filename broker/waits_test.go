@@ -61,6 +61,15 @@ func (w *waiter) hasSaid() bool {
 	}
 }
 
+func (w *waiter) wantSaid(t *testing.T, who string) {
+	t.Helper()
+	select {
+	case <-w.said:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s has not said that it waits", who)
+	}
+}
+
 func newSlowWorld(t *testing.T) (*streamWorld, slowStarter) {
 	d := slowStarter{asked: make(chan struct{}, 8), leave: make(chan struct{}), answer: make(chan struct{})}
 	w := newStreamWorldOver(t, func(below netstack.Dialer) netstack.Dialer {
@@ -82,7 +91,7 @@ func TestConnectSaysThatItWaitsOnceTheSYNHasLeft(t *testing.T) {
 		t.Error("it has said that it waits before the SYN left")
 	}
 	close(d.leave)
-	<-c.said
+	c.wantSaid(t, "a connect whose SYN has left")
 	close(d.answer)
 	if r := <-c.result; r.Errno != ok {
 		t.Errorf("got %v", r.Errno)
@@ -106,9 +115,9 @@ func TestConnectThatWaitsForOthersSaysSo(t *testing.T) {
 		first := s.connectAndSay(far)
 		<-d.asked
 		close(d.leave)
-		<-first.said
+		first.wantSaid(t, row.name)
 		second := s.connectAndSay(row.sa)
-		<-second.said
+		second.wantSaid(t, row.name)
 		close(d.answer)
 		if r := <-second.result; r.Errno != row.want {
 			t.Errorf("%s: got %v, want %v", row.name, r.Errno, row.want)
@@ -149,7 +158,7 @@ func TestConnectThatIsNotAnsweredTimesOut(t *testing.T) {
 			if r.Errno != unix.EINPROGRESS {
 				t.Fatalf("got %v, want EINPROGRESS", r.Errno)
 			}
-			unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}, 10_000)
+			s.poll(unix.POLLOUT, 10*time.Second)
 			r.Errno = w.b.SocketError(s.inode(), s.fd)
 		}
 		if took := time.Since(began); r.Errno != unix.ETIMEDOUT || took < 20*time.Millisecond {

@@ -30,7 +30,7 @@
 //	             keeper; mapping.go: who exists there; devices.go: which descriptors
 //	             are network devices
 //	giveback.go  memory that only starting needed
-//	threads.go   threads that the command cannot take
+//	threads.go   threads that are there before the command is
 //	confined.go  the modes without namespaces: what serves the command;
 //	             stage_confined.go: what it does to itself before it is executed;
 //	             closed.go: which of its sockets it has closed

@@ -227,10 +227,15 @@ func (l *lender) keep(fd int) (ino uint64) {
 			age = inFlight / 20
 		}
 		l.sweepUnused(older(age))
-		l.sweep = max(64, min(2*len(l.kept), len(l.kept)+crowd/2))
+		l.sweep = sweepAt(len(l.kept))
 	}
 	return st.Ino
 }
+
+// sweepAt returns how many kept sockets are reason to look again which of them are in
+// use, when n were: a multiple, so that looking costs each little, but not so many that
+// a crowd which has gone fills the table.
+func sweepAt(n int) int { return max(64, min(2*n, n+max(crowd/2, n/8))) }
 
 // again borrows a socket whose connect is pending; -1 if it is not there any more.
 func (l *lender) again(ino uint64) int {
@@ -269,7 +274,8 @@ func (l *lender) drop(ino uint64) {
 }
 
 // inFlight is how long a socket may be in no process's table: while it is handed
-// out, or on the way through a unix socket.
+// out, or on the way through a unix socket. One that is longer on its way is let go,
+// and can neither listen nor connect any more; where there is a crowd, a twentieth of it.
 const inFlight = 2 * time.Second
 
 // crowd is how many copies are too many to wait that long: a program that makes and closes

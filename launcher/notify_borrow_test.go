@@ -40,3 +40,13 @@ func TestCrowdOfKeptSocketsIsLetGoSooner(t *testing.T) {
 		l.Close()
 	}
 }
+
+// A look costs what all kept sockets cost, and is for at least an eighth more of them.
+// Of a crowd that has gone, no more than half of one comes in between.
+func TestHowSeldomKeptSocketsAreLookedThrough(t *testing.T) {
+	for n, want := range map[int]int{0: 64, 40: 80, crowd / 2: crowd, crowd: crowd + crowd/2, 4 * crowd: 4*crowd + crowd/2, 8 * crowd: 9 * crowd} {
+		if got := sweepAt(n); got != want {
+			t.Errorf("after a look that found %d: the next one at %d, want %d", n, got, want)
+		}
+	}
+}
