@@ -150,7 +150,7 @@ func TestCallsGoOnInAStormOfSignals(t *testing.T) {
 		}
 		for i, loopback := range []string{"127.0.0.1", "::1"} {
 			t.Run(both[i], func(t *testing.T) {
-				text := w.client(t, s).run(t, 90*time.Second, program, "storm", both[i], strconv.Itoa(portEcho), strconv.Itoa(rounds), loopback)
+				text := w.client(t, s).run(t, 3*time.Minute, program, "storm", both[i], strconv.Itoa(portEcho), strconv.Itoa(rounds), loopback)
 				a := answers(text)
 				for _, what := range []string{"blocking", "nonblocking", "accepted", "refused", "bound", "datagrams"} {
 					if s.mode == "preload" && what == "datagrams" {
