@@ -326,7 +326,10 @@ func TestASourceThatWasLeftIsNotTakenUpAgain(t *testing.T) {
 		news func(w *world, a *node, keeps func(*packet.Path) bool)
 	}{
 		{"routes changed", func(_ *world, a *node, keeps func(*packet.Path) bool) { a.core.forgetSources(keeps) }},
-		{"network changed", func(w *world, a *node, keeps func(*packet.Path) bool) { a.core.networkChanged(w.now, keeps, a.out); a.deliver() }},
+		{"network changed", func(w *world, a *node, keeps func(*packet.Path) bool) {
+			a.core.networkChanged(w.now, keeps, a.out)
+			a.deliver()
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) { testLeaving(t, c.news) })
 	}
