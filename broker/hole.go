@@ -47,6 +47,9 @@ func openHole(addr netip.Addr) (*hole, error) {
 // pull joins the program's socket, whose connect to the hole from local is
 // pending, to a new socket, which it returns.
 func (h *hole) pull(local netip.AddrPort) (int, error) {
+	if !local.Addr().Is4() || local.Port() == 0 {
+		return -1, unix.ECONNRESET
+	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, err

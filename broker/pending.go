@@ -30,6 +30,9 @@ func (b *Broker) pend(d *dial) syscall.Errno {
 	if err != nil {
 		return errnoOf(err)
 	}
+	if !native.Addr().Is4() || native.Port() == 0 {
+		return unix.EINPROGRESS // and shutdown(2) has ended it: the socket is idle
+	}
 	d.pends, d.native = true, native
 	local := d.local
 	if !local.IsValid() {

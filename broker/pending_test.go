@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"net"
+	"net/netip"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -217,4 +219,50 @@ func TestConnectThatOnlyAsksLeadsToNobody(t *testing.T) {
 	if peer, err := nativePeer(s.fd); err == nil {
 		t.Errorf("it is connected to %v, want it refused", peer)
 	}
+}
+
+// A connect that shutdown(2) ends the moment it begins leads to nothing, whatever the
+// kernel calls the socket then: of an IPv6 one no address of IPv4.
+func TestConnectThatIsShutDownAtOnceHarmsNobody(t *testing.T) {
+	w := newStreamWorld(t)
+	w.echo("7")
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		for range 300 {
+			s := w.socket(family, true)
+			over, stop := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(over)
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						unix.Shutdown(s.fd, unix.SHUT_RDWR)
+					}
+				}
+			}()
+			errno := s.connectWith(context.Background(), sockaddr(family, addr("10.9.0.1:7")))
+			if errno != unix.EINPROGRESS {
+				t.Errorf("family %d: got %v, want EINPROGRESS", family, errno)
+			}
+			for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+				w.b.streams.mu.Lock()
+				n := len(w.b.streams.dials)
+				w.b.streams.mu.Unlock()
+				if n == 0 {
+					break
+				}
+				runtime.Gosched()
+			}
+			close(stop)
+			<-over
+			s.close()
+		}
+	}
+	if fd, err := w.b.lo.hole.pull(netip.AddrPortFrom(netip.IPv6Unspecified(), 0)); err == nil {
+		unix.Close(fd)
+		t.Error("what is nowhere is joined to something")
+	}
+	s := w.socket(unix.AF_INET, false)
+	s.wantConnect("10.9.0.1:7", ok)
 }
