@@ -21,6 +21,7 @@ import (
 //	.6  what the program's IPv6 sockets connect from, so that the other end of
 //	    a connection knows ::1 from 127.0.0.1
 //	.9  nobody
+//	.12 .13  guards of what is at .2 and .3
 //
 // All of it is IPv4: a host may have no ::1.
 type loopback struct {

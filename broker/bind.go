@@ -85,7 +85,7 @@ func (s *streams) bind(lo *loopback, family, fd int, want netip.AddrPort) syscal
 	case known && key.port != 0:
 		err = s.bindAgain(family, fd, old.native)
 	case key.port >= 1024 && s.native[usual].port == 0:
-		err = unix.Bind(fd, toUnix(family, usual))
+		apart(fd, func() { err = unix.Bind(fd, toUnix(family, usual)) }) // from services of the host's
 		if err != unix.EADDRINUSE {
 			break
 		}

@@ -7,11 +7,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where the program has listened, a socket of the broker's stays bound: should the
+// Where the program has listened, sockets of the broker's stay bound: should the
 // program's own be closed, no service of the host's that listens at every address can
-// take the port, and be taken for the program's. The guard does not listen: who
-// connects is refused. When there are many, those go whose listeners are gone, and with
-// them goes what is known of the address: it is nobody's then.
+// take the port, and be taken for the program's. They do not listen: who connects is
+// refused. When there are many, those go whose listeners are gone, and with them goes
+// what is known of the address: it is nobody's then.
+
+// A guard is two sockets at a port where the program has listened.
+type guard struct {
+	here  int // at the same address: that stays the program's
+	aside int // at one of ours beside it, with no thought of sharing: no wildcard is let in
+}
+
+// asideOf returns where guard.aside is for an address of the program's on lo.
+func asideOf(native netip.AddrPort) netip.AddrPort {
+	a := native.Addr().As4()
+	a[3] += 10
+	return netip.AddrPortFrom(netip.AddrFrom4(a), native.Port())
+}
+
+// newGuard opens the sockets of a guard, unbound.
+func newGuard() (g guard, err error) {
+	if g.here, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return g, err
+	}
+	if g.aside, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		unix.Close(g.here)
+	}
+	return g, err
+}
+
+func (g guard) close() {
+	unix.Close(g.here)
+	unix.Close(g.aside)
+}
 
 // manyGuards is how many guards are reason to look which are needed.
 const manyGuards = 512
@@ -26,19 +55,25 @@ func (s *streams) guard(fd int, native netip.AddrPort) syscall.Errno {
 	if len(s.guards) >= max(manyGuards, s.guardsLeft*2) {
 		s.dropGuards()
 	}
-	g, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	g, err := newGuard()
 	if err != nil {
 		return errnoOf(err)
 	}
-	unix.SetsockoptInt(g, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	// First: a service of the same user's on the host would share its port with the
+	// program, if that says so too (SO_REUSEPORT), and answer for it when it is gone.
+	if err := unix.Bind(g.aside, toUnix(unix.AF_INET, asideOf(native))); err != nil {
+		g.close()
+		return errnoOf(err)
+	}
+	unix.SetsockoptInt(g.here, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	// Others that have it with fd, as SO_REUSEADDR lets them, are not in the way. Later
 	// the guard is in everybody's.
 	reuse, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR)
-	unix.SetsockoptInt(g, unix.SOL_SOCKET, unix.SO_REUSEADDR, reuse)
-	beside(fd, func() { err = unix.Bind(g, toUnix(unix.AF_INET, native)) })
-	unix.SetsockoptInt(g, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
+	unix.SetsockoptInt(g.here, unix.SOL_SOCKET, unix.SO_REUSEADDR, reuse)
+	beside(fd, func() { err = unix.Bind(g.here, toUnix(unix.AF_INET, native)) })
+	unix.SetsockoptInt(g.here, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
 	if err != nil {
-		unix.Close(g)
+		g.close()
 		return errnoOf(err)
 	}
 	s.guards[native] = g
@@ -53,7 +88,7 @@ func (s *streams) dropGuards() {
 		if listening[native] {
 			continue
 		}
-		unix.Close(g)
+		g.close()
 		delete(s.guards, native)
 		if key, known := s.native[native]; known && isFree(native) {
 			delete(s.binds, key)
@@ -90,6 +125,15 @@ func beside(fd int, f func()) {
 	f()
 }
 
+// apart does f while fd does not share its port with anybody.
+func apart(fd int, f func()) {
+	if shares(fd) {
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0)
+		defer unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}
+	f()
+}
+
 // shares reports whether a socket may share its port with others of the same user.
 func shares(fd int) bool {
 	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
@@ -100,7 +144,7 @@ func (s *streams) closeGuards() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range s.guards {
-		unix.Close(g)
+		g.close()
 	}
 	clear(s.guards)
 }

@@ -46,6 +46,78 @@ func TestPortsOfTheProgramStayItsOwn(t *testing.T) {
 	s.wantConnect(at, ok)
 }
 
+// Nor does a service of the same user's on the host that shares its port, as the program
+// does, and was there before or comes later: whoever connects to the program's listener,
+// which is gone, reaches nobody.
+func TestServiceThatSharesItsPortIsNotTheProgram(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		for _, any := range []string{"0.0.0.0", "::"} {
+			if fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err == nil {
+				unix.Close(fd)
+			} else if any == "::" {
+				t.Logf("%s: %v", any, err)
+				continue
+			}
+			w := newStreamWorld(t)
+			var host int
+			port := uint16(0)
+			serve := func(port uint16) error {
+				family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(port)})
+				if any == "::" {
+					family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(port)}
+				}
+				var err error
+				if host, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+					t.Fatal(err)
+				}
+				share(host)
+				if err := unix.Bind(host, sa); err != nil {
+					return err
+				}
+				return unix.Listen(host, 8)
+			}
+			if before {
+				if err := serve(0); err != nil {
+					t.Fatal(err)
+				}
+				at, err := unix.Getsockname(host)
+				if err != nil {
+					t.Fatal(err)
+				}
+				port = fromUnix(at).Port()
+			} else {
+				port = 18080
+			}
+			at := "127.0.0.1:" + strconv.Itoa(int(port))
+			for _, second := range []bool{false, true} {
+				l := w.bound(unix.AF_INET, at, unix.SO_REUSEPORT)
+				l.wantListen(ok)
+				other := l
+				if second {
+					other = w.bound(unix.AF_INET, at, unix.SO_REUSEPORT)
+					other.wantListen(ok)
+				}
+				s := w.socket(unix.AF_INET, false)
+				s.wantConnect(at, ok)
+				if !before && !second {
+					if err := serve(port); err == nil {
+						t.Errorf("%s: the host took port %d", any, port)
+					}
+				}
+				l.close()
+				other.close()
+				s = w.socket(unix.AF_INET, false)
+				s.wantConnect(at, unix.ECONNREFUSED)
+			}
+			if fd, _, err := unix.Accept(host); err == nil {
+				t.Errorf("%s, there before: %v: the program has reached it", any, before)
+				unix.Close(fd)
+			}
+			unix.Close(host)
+		}
+	}
+}
+
 // Where the program has been bound and has not listened nobody is: a service of the
 // host's that has the port by now is not.
 func TestPortThatWasOnlyBoundIsNobodys(t *testing.T) {

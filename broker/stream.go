@@ -26,7 +26,7 @@ type streams struct {
 	native  map[netip.AddrPort]bindKey // of binds, by where the kernel has it
 
 	others     map[uint64]bool            // sockets that are known to be none of TCP
-	guards     map[netip.AddrPort]int     // descriptors, by where they are bound
+	guards     map[netip.AddrPort]guard   // by where they are bound
 	guardsLeft int                        // of them after the last look which are needed
 	v6only     map[uint64]bool            // connected sockets that are not to speak IPv4, and do
 	exposed    map[bindKey]bool           // ports, without an address, that are reached from the tunnel, if somebody listens
@@ -50,7 +50,7 @@ func (s *streams) init() {
 	s.native = make(map[netip.AddrPort]bindKey)
 	s.others = make(map[uint64]bool)
 	s.called = make(map[uint64]names)
-	s.guards = make(map[netip.AddrPort]int)
+	s.guards = make(map[netip.AddrPort]guard)
 	s.v6only = make(map[uint64]bool)
 	s.exposed = make(map[bindKey]bool)
 	s.visitors = make(map[netip.AddrPort]visitor)
