@@ -32,6 +32,8 @@ type notifier struct {
 	warn    func(string)
 
 	receiving atomic.Bool   // a goroutine waits for a call
+	received  atomic.Uint64 // calls
+	attended  atomic.Bool   // somebody looks soon whether one of them holds up the others
 	resting   atomic.Int32  // goroutines that have nothing to do
 	needed    chan struct{} // sent to when one of them has; never closed
 	over      chan struct{} // closed when there are no calls any more

@@ -64,6 +64,8 @@ const (
 
 // take does a call.
 func (n *notifier) take(req *notifRequest) {
+	n.received.Add(1)
+	n.attend()
 	c := &call{caller: caller{int(req.pid)}, id: req.id, nr: req.nr, arg: req.args}
 	do := n.calls[c.nr]
 	if do == nil {
@@ -78,6 +80,29 @@ func (n *notifier) take(req *notifRequest) {
 		then()
 	}
 }
+
+// attend sees to it that others are received if a call lasts that says nothing of
+// waiting: the program's memory may be a file's that does not come, and a socket that
+// it closes meanwhile is closed by us, who wait for what it has to send (SO_LINGER).
+func (n *notifier) attend() {
+	if n.attended.Load() || !n.attended.CompareAndSwap(false, true) {
+		return
+	}
+	before := n.received.Load()
+	n.broker.After(lastsFor, func() {
+		n.attended.Store(false)
+		switch {
+		case n.receiving.Load():
+		case n.received.Load() == before:
+			n.more()
+		default:
+			n.attend() // it is another one
+		}
+	})
+}
+
+// lastsFor is longer than a call lasts that does not wait, mostly.
+const lastsFor = 10 * time.Millisecond
 
 // serveCall does a call and tells what it has come to. What remains is for the caller.
 func (n *notifier) serveCall(c *call, do handler) (then func()) {
