@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +19,7 @@ func connectTo(t *testing.T, b *Broker, path string) error {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if errno := b.ConnectUnix(unix.Gettid(), fd, unixAddress(path)); errno != ok {
+	if errno := b.ConnectUnix(context.Background(), unix.Gettid(), fd, unixAddress(path)); errno != ok {
 		return errno
 	}
 	return nil
@@ -95,4 +97,71 @@ func FuzzOwnLink(f *testing.F) {
 			t.Errorf("%q: the link is %q", path, link)
 		}
 	})
+}
+
+// A connect waits while the listener's queue is full, as long as its socket's limit and
+// its caller let it, and what it has waited with is as before.
+func TestConnectWaitsForAUnixListenerUntilItIsLeft(t *testing.T) {
+	near, _ := newNetwork(t)
+	b, err := New(Config{Dialer: near})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	path := filepath.Join(t.TempDir(), "full")
+	socket := func(limit time.Duration) int {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		tv := unix.NsecToTimeval(int64(limit))
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv)
+		return fd
+	}
+	l := socket(0)
+	if err := unix.Bind(l, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(l, 0); err != nil {
+		t.Fatal(err)
+	}
+	connect := func(ctx context.Context, fd int) error {
+		if errno := b.ConnectUnix(ctx, unix.Gettid(), fd, unixAddress(path)); errno != ok {
+			return errno
+		}
+		return nil
+	}
+	if err := connect(t.Context(), socket(0)); err != nil {
+		t.Fatal(err) // the queue is full now
+	}
+	left, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, row := range []struct {
+		limit time.Duration
+		ctx   context.Context
+		want  error
+	}{{20 * time.Millisecond, t.Context(), unix.EAGAIN}, {0, left, unix.EINTR}, {time.Hour, left, unix.EINTR}} {
+		fd, begin := socket(row.limit), time.Now()
+		if err := connect(row.ctx, fd); err != row.want {
+			t.Errorf("limit %v: got %v, want %v", row.limit, err, row.want)
+		}
+		if took := time.Since(begin); row.want == unix.EAGAIN && took < row.limit {
+			t.Errorf("limit %v: it waits for %v", row.limit, took)
+		}
+		// Timers of the kernel's tick in up to ten milliseconds.
+		if tv, err := unix.GetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO); err != nil || time.Duration(tv.Nano()) < row.limit || time.Duration(tv.Nano()) > row.limit+10*time.Millisecond {
+			t.Errorf("limit %v: afterwards it is %v", row.limit, tv)
+		}
+	}
+	done := make(chan error)
+	go func() { done <- connect(t.Context(), socket(0)) }()
+	fd, _, err := unix.Accept(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fd)
+	if err := <-done; err != nil {
+		t.Errorf("when there is room: %v", err)
+	}
 }

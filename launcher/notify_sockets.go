@@ -110,7 +110,7 @@ func (n *notifier) connect(c *call) outcome {
 		errno = n.lender.connectAgain(s.inode) // of all but those a copy is kept
 	default:
 		n.lender.lookBound()
-		errno = n.broker.ConnectUnix(c.tid, s.fd, sa)
+		errno = n.broker.ConnectUnix(c.ctx, c.tid, s.fd, sa)
 		if errno == 0 && !connectsAgain(s.fd) {
 			n.lender.letGo(s.inode)
 		}

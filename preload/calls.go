@@ -85,7 +85,7 @@ func (s *Server) call(ctx context.Context, r *request) answer {
 	}
 	b, fd := s.cfg.Broker, r.socket
 	if !b.IsStream(fd) {
-		return s.callOther(r)
+		return s.callOther(ctx, r)
 	}
 	switch r.op {
 	case opConnect:
@@ -114,9 +114,9 @@ func (s *Server) call(ctx context.Context, r *request) answer {
 //
 // It is made as the user of the program, who is not always ours: the kernel keeps for
 // the other end of a unix socket who has called listen and who connect (SO_PEERCRED).
-func (s *Server) callOther(r *request) (a answer) {
+func (s *Server) callOther(ctx context.Context, r *request) (a answer) {
 	a = failed(unix.EACCES)
-	if err := broker.AsThread(int(r.from.Pid), func() { a = s.callAsProgram(r) }); err != nil {
+	if err := broker.AsThread(int(r.from.Pid), func() { a = s.callAsProgram(ctx, r) }); err != nil {
 		s.log.Debug("a call cannot be made as the program's user", "pid", r.from.Pid, "err", err)
 	}
 	return a
@@ -129,7 +129,7 @@ func isUnixStream(fd int) bool {
 	return err == nil && kindErr == nil && domain == unix.AF_UNIX && kind != unix.SOCK_DGRAM
 }
 
-func (s *Server) callAsProgram(r *request) answer {
+func (s *Server) callAsProgram(ctx context.Context, r *request) answer {
 	switch r.op {
 	case opListen:
 		return failed(s.cfg.Broker.Listen(0, r.socket, int(r.arg[0])))
@@ -140,7 +140,7 @@ func (s *Server) callAsProgram(r *request) answer {
 			}
 			return failed(unix.EACCES)
 		}
-		return failed(s.cfg.Broker.ConnectUnix(int(r.from.Pid), r.socket, r.data))
+		return failed(s.cfg.Broker.ConnectUnix(ctx, int(r.from.Pid), r.socket, r.data))
 	case opLocalName:
 		return kernelName(unix.SYS_GETSOCKNAME, r.socket)
 	case opPeerName:
