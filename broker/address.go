@@ -145,6 +145,10 @@ func share(fd int) error {
 // accepted.
 const claimWait = time.Second
 
+// claimLook is how long one is waited for, in ms, before it is looked for among those
+// that others have accepted.
+const claimLook = 5
+
 // claim returns the broker's end of the connection that comes from remote, which
 // has been made already. Others that it meets are kept for who wants them, or,
 // nobody's, closed after some time.
@@ -159,7 +163,11 @@ func (l *loopback) claim(remote netip.AddrPort) (int, error) {
 		fd, sa, err := unix.Accept4(l.listen, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		switch {
 		case err == unix.EAGAIN && time.Now().Before(end):
-			unix.Poll([]unix.PollFd{{Fd: int32(l.listen), Events: unix.POLLIN}}, 100)
+			// The kernel is late with it where the program has it so (TCP_QUICKACK,
+			// TCP_DEFER_ACCEPT): others are not to wait. One of them may accept it.
+			l.mu.Unlock()
+			unix.Poll([]unix.PollFd{{Fd: int32(l.listen), Events: unix.POLLIN}}, claimLook)
+			l.mu.Lock()
 		case err == unix.EAGAIN:
 			return -1, unix.ECONNREFUSED
 		case err == unix.EINTR || err == unix.ECONNABORTED:

@@ -593,3 +593,55 @@ func descriptor(t testing.TB, c net.Conn) (fd int) {
 	}
 	return fd
 }
+
+// A connection that is late keeps nobody from another, and is found when it comes,
+// whoever has accepted it.
+func TestClaimOfALateConnectionHindersNobody(t *testing.T) {
+	w := newStreamWorld(t)
+	lo := w.b.lo
+	connect := func(option int) (int, netip.AddrPort) {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if option != 0 {
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, option, 1)
+		}
+		if err := unix.Connect(fd, toUnix(unix.AF_INET, lo.relay)); err != nil {
+			t.Fatal(err)
+		}
+		local, err := nativeLocal(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fd, local
+	}
+	// Its last acknowledgement waits for data, or 200 ms: tcp(7).
+	late, at := connect(unix.TCP_DEFER_ACCEPT)
+	defer unix.Close(late)
+	claimed := make(chan error, 1)
+	go func() {
+		fd, err := lo.claim(at)
+		if err == nil {
+			unix.Close(fd)
+		}
+		claimed <- err
+	}()
+	for range 5 {
+		fd, local := connect(0)
+		near, err := lo.claim(local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(near)
+		unix.Close(fd)
+	}
+	select {
+	case err := <-claimed:
+		t.Errorf("five others have waited for the late one, which came first (%v)", err)
+	default:
+		if err := <-claimed; err != nil {
+			t.Errorf("the late one: %v", err)
+		}
+	}
+}
