@@ -31,6 +31,7 @@
 //	unix.go        connect(2) to sockets of the file system; openas.go: what a path
 //	               leads the program to; resolvers.go: what it is not let to;
 //	               credentials.go: as the user of the thread that calls
+//	namespace.go   who has a network of its own
 //	datagram*.go   UDP sockets; datagram_share.go: several at one port
 //	unfit.go       options that nobody may set
 //	switch.go      datagrams between programs of the same run; stub.go: nameservers

@@ -274,3 +274,30 @@ func TestOracleThatAllowsLoopbackSeesTheRest(t *testing.T) {
 		}
 	}
 }
+
+// A network namespace of the command's own, as a sandbox makes that is to have no
+// network, has none: not the host's, and not the tunnel either.
+func TestNamespaceOfTheCommandsOwnHasNoNetwork(t *testing.T) {
+	w := enter(t)
+	suite.Need(t, "unshare", "curl")
+	if r := do(t, w.User.Command("unshare", "-rn", "true")); r.code != 0 {
+		suite.Skip(t, "user namespaces: %s", r.stderr)
+	}
+	for _, mode := range withoutNamespace {
+		t.Run(mode, func(t *testing.T) {
+			if mode == "preload" {
+				needLibrary(t, w)
+			}
+			w.watchMode(t, mode)
+			get := []string{"curl", "-sS", "-m", "20", pages[0]}
+			r := do(t, w.inMode(t, mode, append([]string{"unshare", "-r"}, get...)...))
+			if r.code != 0 || r.stdout == "" {
+				t.Errorf("in a user namespace only: got status %d, stdout %q, stderr %q", r.code, r.stdout, r.stderr)
+			}
+			r = do(t, w.inMode(t, mode, append([]string{"unshare", "-rn"}, get...)...))
+			if r.code == 0 || r.stdout != "" {
+				t.Errorf("in a network namespace: got status %d and stdout %q, want nothing", r.code, r.stdout)
+			}
+		})
+	}
+}

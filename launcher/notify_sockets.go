@@ -15,6 +15,9 @@ import (
 func (n *notifier) socket(c *call) outcome {
 	domain, kind, protocol := int(int32(c.arg[0])), int(int32(c.arg[1])), int(int32(c.arg[2]))
 	nonblock, cloexec := kind&unix.SOCK_NONBLOCK != 0, kind&unix.SOCK_CLOEXEC != 0
+	if domain != unix.AF_UNIX && broker.IsElsewhere(c.tid) {
+		return failure(unix.EACCES) // a network of its own has nothing of ours
+	}
 	fd, errno := n.makeSocket(domain, kind&^(unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), protocol, nonblock)
 	if errno != 0 {
 		return failure(errno)
