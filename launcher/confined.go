@@ -63,7 +63,18 @@ func (t *tunnel) openConfined(cfg *config.Config, in inside, mtu int) (*carrier,
 		return nil, err
 	}
 	t.reportMode(report, mtu)
+	t.warnOfMode()
 	return c, nil
+}
+
+// warnOfMode warns of what was asked for and has no effect in the mode.
+func (t *tunnel) warnOfMode() {
+	switch {
+	case t.confined.mode == "seccomp" && t.hasNames() && len(t.cfg.DNSSearch) > 0:
+		t.e.warn(warnSearch)
+	case t.confined.mode == "preload" && len(t.e.l.Expose.UDP) > 0:
+		t.e.warn(warnExposedUDP)
+	}
 }
 
 // confine makes the broker between the command and the stack of c.

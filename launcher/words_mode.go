@@ -140,6 +140,14 @@ func warnUnreadable(name string, pid int, why string) string {
 }
 
 const (
+	// warnSearch is said where there are search domains: the command's resolver reads
+	// the host's resolv.conf.
+	warnSearch = "search domains have no effect in mode seccomp: those of the host's resolv.conf are used"
+	// warnExposedUDP is said where --expose names a port of UDP.
+	warnExposedUDP = "--expose: no UDP port can be reached in mode preload, which has no UDP"
+)
+
+const (
 	whyOtherUser = "it has changed its user"
 	whyNotDumped = "it has asked for that, or its file cannot be read (PR_SET_DUMPABLE)"
 )

@@ -56,5 +56,7 @@ func everyModeWarning() []string {
 		warnUnreadable("gosu", 4711, whyOtherUser+" to 42"),
 		warnUnreadable("ssh-agent", 4711, whyNotDumped),
 		warnNoShim("busybox", 4711),
+		warnSearch,
+		warnExposedUDP,
 	}
 }
