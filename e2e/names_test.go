@@ -394,6 +394,58 @@ func TestDNSOptions(t *testing.T) {
 	})
 }
 
+// The same in the modes in which adit, or a resolver in the program, asks for the names:
+// whom they ask is what --dns says, by either call.
+func TestDNSOptionsWithoutANamespace(t *testing.T) {
+	w := enter(t)
+	suite.Need(t, "getent")
+	file := conf{}.write(t, w)
+	for _, mode := range withoutNamespace {
+		if mode == "preload" {
+			needLibrary(t, w)
+		}
+		for _, database := range []string{"hosts", "ahosts"} { // gethostbyname2 and getaddrinfo
+			getent := func(name string, options ...string) result {
+				w.tunnelDNS.Forget()
+				return do(t, w.run(slices.Concat([]string{"--mode=" + mode, "-c", file}, options, []string{"--", "getent", database, name})...))
+			}
+			t.Run(mode+", "+database+", --dns off", func(t *testing.T) {
+				w.watchMode(t, mode)
+				if r := getent("web.test", "--dns", "off"); r.code == 0 {
+					t.Errorf("a name was resolved: %q", r.stdout)
+				}
+				if n := w.tunnelDNS.Asked(); len(n) > 0 {
+					t.Errorf("the tunnel's nameserver was asked for %q", n)
+				}
+			})
+			t.Run(mode+", "+database+", --dns host", func(t *testing.T) {
+				w.watch(t, oracle.AllowLoopbackTCP(), oracle.AllowDNS(lab.NameserverV4))
+				r := getent("web.test", "--dns", "host")
+				if r.code != 0 || !strings.Contains(r.stdout, "fd09::1") {
+					t.Errorf("got status %d, %q, %s", r.code, r.stdout, r.stderr)
+				}
+				if len(w.hostDNS.Asked()) == 0 || len(w.tunnelDNS.Asked()) > 0 {
+					t.Errorf("the host's nameserver was asked for %q and the tunnel's for %q", w.hostDNS.Asked(), w.tunnelDNS.Asked())
+				}
+			})
+			t.Run(mode+", "+database+", --dns-search", func(t *testing.T) {
+				w.watchMode(t, mode)
+				r := getent("web", "--dns-search", "corp.test")
+				switch mode {
+				case "preload":
+					if r.code != 0 || r.stderr != "" || !strings.Contains(r.stdout, "fd09::1") {
+						t.Errorf("got status %d, %q, %s", r.code, r.stdout, r.stderr)
+					}
+				case "seccomp": // the program reads the host's resolv.conf
+					if r.code == 0 || strings.Count(r.stderr, "\n") != 1 || !strings.HasPrefix(r.stderr, "adit: warning: search domains ") {
+						t.Errorf("got status %d, %q and %q, want one warning", r.code, r.stdout, r.stderr)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestHostsFileOfTheHostIsUsed(t *testing.T) {
 	w := enter(t)
 	old, err := os.ReadFile("/etc/hosts")

@@ -133,7 +133,7 @@ func (t *tunnel) hasNames() bool {
 func (f *confined) preload(t *tunnel, c *carrier, cfg broker.Config) error {
 	var err error
 	f.server, err = preload.NewServer(preload.ServerConfig{
-		Broker: f.broker, Dialer: c.stack, Addresses: cfg.Addresses, Search: t.cfg.DNSSearch,
+		Broker: f.broker, Lookup: c.lookup, Addresses: cfg.Addresses, Search: t.cfg.DNSSearch,
 		Answer: cfg.Answer, Allowed: isDescendant, Logger: t.e.log,
 	})
 	if err != nil {

@@ -377,3 +377,19 @@ func (c *carrier) answer(ctx context.Context, udp net.PacketConn, tcp net.Listen
 	}
 	return netstack.ForwardDNS(ctx, udp, tcp, servers, new(net.Dialer).DialContext)
 }
+
+// lookup returns the addresses of a name for the command, from those whom answer asks.
+// With --dns off they are nobody.
+func (c *carrier) lookup(ctx context.Context, network, name string) ([]netip.Addr, error) {
+	var servers []netip.AddrPort
+	switch c.cfg.Options.DNSMode {
+	case config.DNSFile:
+		return c.stack.LookupNetIP(ctx, network, name)
+	case config.DNSHost:
+		var err error
+		if servers, err = netstack.HostNameservers(); err != nil {
+			return nil, err
+		}
+	}
+	return netstack.LookupNetIP(ctx, network, name, servers, c.cfg.DNSSearch, new(net.Dialer).DialContext)
+}

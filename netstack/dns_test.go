@@ -286,6 +286,21 @@ func TestWithoutNameserverLookupFailsAtOnce(t *testing.T) {
 	}
 }
 
+// Other servers than the tunnel's are asked over whatever dial makes, and no others.
+func TestLookupOfOtherServers(t *testing.T) {
+	p, server := newDNSPair(t, zone{"www.test. A": {"192.0.2.10"}})
+	other := serveZone(t, p.far, "192.0.2.1:5353", zone{"www.corp.test. A": {"192.0.2.11"}})
+	servers := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:5353")}
+	addrs, err := LookupNetIP(t.Context(), "ip4", "www", servers, []string{"corp.test"}, p.near.DialContext)
+	wantAddrs(t, "by another server, in another domain", addrs, err, "192.0.2.11")
+	if n := server.queries.Load(); n != 0 || other.queries.Load() == 0 {
+		t.Errorf("the tunnel's server was asked %d times and the other %d times", n, other.queries.Load())
+	}
+	if _, err := LookupNetIP(t.Context(), "ip4", "www.test", nil, nil, p.near.DialContext); !errors.Is(err, errNoNameserver) {
+		t.Errorf("without a server: got %v, want %v", err, errNoNameserver)
+	}
+}
+
 // serveLocal starts ServeDNS on the host's loopback and returns its address.
 func serveLocal(t *testing.T, s *Stack) string {
 	t.Helper()

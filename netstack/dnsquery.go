@@ -106,6 +106,13 @@ type nameservers struct {
 	dial func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error)
 }
 
+// nameserversOver returns servers that are asked over connections that dial makes.
+func nameserversOver(servers []netip.AddrPort, dial func(ctx context.Context, network, address string) (net.Conn, error)) nameservers {
+	return nameservers{list: servers, dial: func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
+		return dial(ctx, network, server.String())
+	}}
+}
+
 // exchange asks the servers in turn until one of them answers, over TCP from
 // the start if stream is set, and when an answer was cut if complete is set. It
 // returns the raw answer and its header.

@@ -20,6 +20,26 @@ const maxAliases = 16
 // name that does not exist, or has no address of the network's family, is a
 // *net.DNSError with IsNotFound.
 func (s *Stack) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	return s.resolver.lookup(ctx, network, host)
+}
+
+// LookupNetIP is [Stack.LookupNetIP] with other servers, which are asked over
+// connections that dial makes; without any a name fails at once. A name is looked
+// for in the search domains as well.
+func LookupNetIP(ctx context.Context, network, host string, servers []netip.AddrPort, search []string,
+	dial func(ctx context.Context, network, address string) (net.Conn, error)) ([]netip.Addr, error) {
+	r := resolver{nameserversOver(servers, dial), search}
+	return r.lookup(ctx, network, host)
+}
+
+// A resolver finds the addresses of names.
+type resolver struct {
+	nameservers
+	search []string // domains
+}
+
+// lookup is [Stack.LookupNetIP].
+func (r *resolver) lookup(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	var kinds []dnsmessage.Type
 	switch network {
 	case "ip":
@@ -37,8 +57,8 @@ func (s *Stack) LookupNetIP(ctx context.Context, network, host string) ([]netip.
 	if isLocalhost(host) {
 		return loopback(network), nil
 	}
-	for _, name := range s.candidates(host) {
-		addrs, err := s.lookupName(ctx, name, kinds)
+	for _, name := range r.candidates(host) {
+		addrs, err := r.lookupName(ctx, name, kinds)
 		if len(addrs) > 0 {
 			return addrs, nil
 		}
@@ -68,15 +88,15 @@ func loopback(network string) []netip.Addr {
 
 // candidates returns the names to ask for, as resolv.conf(5) says with ndots
 // 1: a name with a dot first as it is, one without first in the search domains.
-func (s *Stack) candidates(host string) []dnsmessage.Name {
+func (r *resolver) candidates(host string) []dnsmessage.Name {
 	var texts []string
 	switch {
 	case strings.HasSuffix(host, "."):
 		texts = []string{host}
 	case strings.Contains(host, "."):
-		texts = append([]string{host + "."}, s.inDomains(host)...)
+		texts = append([]string{host + "."}, r.inDomains(host)...)
 	default:
-		texts = append(s.inDomains(host), host+".")
+		texts = append(r.inDomains(host), host+".")
 	}
 	var names []dnsmessage.Name
 	for _, text := range texts {
@@ -88,9 +108,9 @@ func (s *Stack) candidates(host string) []dnsmessage.Name {
 	return names
 }
 
-func (s *Stack) inDomains(host string) []string {
+func (r *resolver) inDomains(host string) []string {
 	var out []string
-	for _, domain := range s.search {
+	for _, domain := range r.search {
 		if domain = strings.Trim(domain, "."); domain != "" {
 			out = append(out, host+"."+domain+".")
 		}
@@ -111,7 +131,7 @@ func isDomainName(name string) bool {
 
 // lookupName asks for all kinds of records at once. Without any address it
 // returns the first error; nil if the servers say that there is none.
-func (s *Stack) lookupName(ctx context.Context, name dnsmessage.Name, kinds []dnsmessage.Type) ([]netip.Addr, error) {
+func (r *resolver) lookupName(ctx context.Context, name dnsmessage.Name, kinds []dnsmessage.Type) ([]netip.Addr, error) {
 	type result struct {
 		addrs []netip.Addr
 		err   error
@@ -120,17 +140,17 @@ func (s *Stack) lookupName(ctx context.Context, name dnsmessage.Name, kinds []dn
 	for i, kind := range kinds {
 		results[i] = make(chan result, 1)
 		go func() {
-			addrs, err := s.lookupKind(ctx, name, kind)
+			addrs, err := r.lookupKind(ctx, name, kind)
 			results[i] <- result{addrs, err}
 		}()
 	}
 	var addrs []netip.Addr
 	var firstErr error
 	for _, c := range results {
-		r := <-c
-		addrs = append(addrs, r.addrs...)
+		got := <-c
+		addrs = append(addrs, got.addrs...)
 		if firstErr == nil {
-			firstErr = r.err
+			firstErr = got.err
 		}
 	}
 	return addrs, firstErr
@@ -138,13 +158,13 @@ func (s *Stack) lookupName(ctx context.Context, name dnsmessage.Name, kinds []dn
 
 // lookupKind asks for one kind of address, and again for the target of an
 // alias that a server did not follow itself.
-func (s *Stack) lookupKind(ctx context.Context, name dnsmessage.Name, kind dnsmessage.Type) ([]netip.Addr, error) {
+func (r *resolver) lookupKind(ctx context.Context, name dnsmessage.Name, kind dnsmessage.Type) ([]netip.Addr, error) {
 	for range maxAliases {
 		q, err := newQuestion(uint16(rand.Uint32()), name, kind)
 		if err != nil {
 			return nil, err
 		}
-		msg, h, err := s.nameservers.exchange(ctx, q, false, true)
+		msg, h, err := r.exchange(ctx, q, false, true)
 		if err != nil {
 			return nil, err
 		}

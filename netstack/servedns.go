@@ -40,7 +40,7 @@ const (
 // ctx ends, else the error that ended one of the sockets; both are closed then.
 // What is not DNS is ignored, what cannot be answered is SERVFAIL.
 func (s *Stack) ServeDNS(ctx context.Context, udp net.PacketConn, tcp net.Listener) error {
-	return serveDNS(ctx, udp, tcp, s.nameservers.forward)
+	return serveDNS(ctx, udp, tcp, s.resolver.forward)
 }
 
 // ForwardDNS is [Stack.ServeDNS] with other servers: messages that arrive on
@@ -48,9 +48,7 @@ func (s *Stack) ServeDNS(ctx context.Context, udp net.PacketConn, tcp net.Listen
 // connections that dial makes.
 func ForwardDNS(ctx context.Context, udp net.PacketConn, tcp net.Listener, servers []netip.AddrPort,
 	dial func(ctx context.Context, network, address string) (net.Conn, error)) error {
-	ns := nameservers{list: servers, dial: func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
-		return dial(ctx, network, server.String())
-	}}
+	ns := nameserversOver(servers, dial)
 	return serveDNS(ctx, udp, tcp, ns.forward)
 }
 

@@ -65,9 +65,8 @@ type Stack struct {
 	// many packets are left for the program. It does not change after New.
 	filterIncoming func(*packet.Batch) int
 
-	nameservers nameservers
-	search      []string
-	addresses   []netip.Prefix // Config.Addresses
+	resolver  resolver
+	addresses []netip.Prefix // Config.Addresses
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed by closeDevice
@@ -104,7 +103,7 @@ func newStack(cfg Config, anyAddress bool) (*Stack, error) {
 		mtu:       cfg.MTU,
 		senders:   &senderPool{room: cfg.Room},
 		log:       cfg.Logger,
-		search:    cfg.Search,
+		resolver:  resolver{search: cfg.Search},
 		addresses: cfg.Addresses,
 		closed:    make(chan struct{}),
 		stopped:   make(chan struct{}),
@@ -116,9 +115,9 @@ func newStack(cfg Config, anyAddress bool) (*Stack, error) {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	for _, server := range cfg.DNS {
-		s.nameservers.list = append(s.nameservers.list, netip.AddrPortFrom(server, dnsPort))
+		s.resolver.list = append(s.resolver.list, netip.AddrPortFrom(server, dnsPort))
 	}
-	s.nameservers.dial = func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
+	s.resolver.dial = func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
 		if network == "tcp" {
 			return s.dialTCP(ctx, network, server, func() {})
 		}

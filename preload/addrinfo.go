@@ -208,7 +208,7 @@ func unnamed(h hint) (out []netip.Addr) {
 	return out
 }
 
-// named asks for the addresses of a name: /etc/hosts first, then the tunnel.
+// named asks for the addresses of a name: /etc/hosts first, then ServerConfig.Lookup.
 func (s *Server) named(ctx context.Context, name string, h hint) ([]netip.Addr, string, int32) {
 	want4, want6 := h.wants4(), h.wants6()
 	if h.has(aiAddrConfig) && len(s.cfg.Addresses) > 0 {
@@ -226,7 +226,7 @@ func (s *Server) named(ctx context.Context, name string, h hint) ([]netip.Addr, 
 		} else if !want6 {
 			network = "ip4"
 		}
-		list, err := s.cfg.Dialer.LookupNetIP(ctx, network, name)
+		list, err := s.cfg.Lookup(ctx, network, name)
 		if err != nil {
 			return nil, "", eaiOf(err)
 		}

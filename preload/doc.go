@@ -3,7 +3,7 @@
 // shim. It decides nothing. Each call that it catches is one question to a Server
 // in adit, which does what is asked with package broker, as seccomp mode does.
 //
-//	shim ── question, socket ──► Server ──► broker.Broker, names ──► netstack.Dialer
+//	shim ── question, socket ──► Server ──► broker.Broker, names ──► ServerConfig.Lookup
 //	     ◄─ answer, descriptor ─
 //
 // The shim is no guard: a program may go past libc. The guard is a seccomp filter

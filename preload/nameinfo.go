@@ -62,7 +62,7 @@ func (s *Server) nameInfo(ctx context.Context, q question) answer {
 	return answer{data: appendText(appendText(nil, host), service)}
 }
 
-// nameOf returns the name of an address: of /etc/hosts, then of the tunnel's DNS.
+// nameOf returns the name of an address: of /etc/hosts, then of ServerConfig.Answer.
 func (s *Server) nameOf(ctx context.Context, addr netip.Addr) (string, bool) {
 	if names := readHosts().byAddress(addr); len(names) > 0 {
 		return names[0], true

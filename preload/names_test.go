@@ -9,19 +9,15 @@ import (
 	"strings"
 	"testing"
 
-	"adit/netstack"
-
 	"golang.org/x/sys/unix"
 )
 
-// A zone is a Dialer that knows addresses of names.
-type zone struct {
-	netstack.Dialer
-	names map[string]string
-}
+// A zone knows addresses of names.
+type zone map[string]string
 
-func (z zone) LookupNetIP(ctx context.Context, network, host string) (out []netip.Addr, err error) {
-	list, known := z.names[host]
+// lookup is a ServerConfig.Lookup.
+func (z zone) lookup(ctx context.Context, network, host string) (out []netip.Addr, err error) {
+	list, known := z[host]
 	if list == "fails" {
 		return nil, &net.DNSError{Err: "server misbehaving", Name: host, IsTemporary: true}
 	}
@@ -38,10 +34,10 @@ func (z zone) LookupNetIP(ctx context.Context, network, host string) (out []neti
 }
 
 func zoneServer(addresses ...string) *Server {
-	s := &Server{cfg: ServerConfig{Dialer: zone{names: map[string]string{
+	s := &Server{cfg: ServerConfig{Lookup: zone{
 		"both.test": "192.0.2.1 192.0.2.2 2001:db8::1", "four.test": "192.0.2.1", "six.test": "2001:db8::1",
 		"local.test": "fd00::7 192.0.2.1", "broken.test": "fails",
-	}}}}
+	}.lookup}}
 	for _, a := range addresses {
 		s.cfg.Addresses = append(s.cfg.Addresses, netip.MustParseAddr(a))
 	}
@@ -111,7 +107,7 @@ func TestManyAddressesAreAsManyAsFit(t *testing.T) {
 	for i := range 1000 {
 		list = append(list, fmt.Sprintf("192.0.%d.%d", i/250, i%250))
 	}
-	s.cfg.Dialer = zone{names: map[string]string{"many.test": strings.Join(list, " ")}}
+	s.cfg.Lookup = zone{"many.test": strings.Join(list, " ")}.lookup
 	name := "many.test"
 	a := s.addrInfo(context.Background(), question{op: opAddrInfo, data: appendOptionalText(appendOptionalText(nil, &name), nil)})
 	if n := len(strings.Fields(told(t, a))); len(a.data) > answerMax || n < 150 {

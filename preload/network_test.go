@@ -171,7 +171,7 @@ func newTestServer(t testing.TB, n *testNet, allowed func(pid int) bool, change 
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := NewServer(ServerConfig{
-		Broker: b, Dialer: n.near, Addresses: addresses, Search: []string{"corp"}, Allowed: allowed,
+		Broker: b, Lookup: n.near.LookupNetIP, Addresses: addresses, Search: []string{"corp"}, Allowed: allowed,
 		Answer: func(udp net.PacketConn, tcp net.Listener) { n.near.ServeDNS(ctx, udp, tcp) },
 	})
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"syscall"
 
 	"adit/broker"
-	"adit/netstack"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,9 +22,11 @@ import (
 // A ServerConfig says what a Server answers with.
 type ServerConfig struct {
 	Broker    *broker.Broker
-	Dialer    netstack.Dialer // asked for names
-	Addresses []netip.Addr    // the program's own, in the tunnel
-	Search    []string        // domains that res_search(3) looks a name up in
+	Addresses []netip.Addr // the program's own, in the tunnel
+	Search    []string     // domains that res_search(3) looks a name up in
+
+	// Lookup returns the addresses of a name, as netstack.Stack.LookupNetIP does.
+	Lookup func(ctx context.Context, network, name string) ([]netip.Addr, error)
 
 	// Answer serves raw DNS messages, as broker.Config.Answer does: res_query(3)
 	// and the names of addresses. If nil, there are none.

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"adit/netstack"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -186,11 +184,11 @@ func TestLookupEndsWithWhoWaits(t *testing.T) {
 	n := newTestNet(t)
 	ended := make(chan error, 1)
 	s := newTestServer(t, n, func(int) bool { return true }, func(s *Server) {
-		s.cfg.Dialer = lookup{n.near, func(ctx context.Context) error {
+		s.cfg.Lookup = func(ctx context.Context, _, _ string) ([]netip.Addr, error) {
 			<-ctx.Done()
 			ended <- ctx.Err()
-			return ctx.Err()
-		}}
+			return nil, ctx.Err()
+		}
 	})
 	text := "some.where"
 	f := newClient(t, s).send(question{op: opHostByName, arg: [4]int32{unix.AF_INET}, data: appendOptionalText(nil, &text)}.append(nil), -1)
@@ -200,16 +198,6 @@ func TestLookupEndsWithWhoWaits(t *testing.T) {
 	case <-time.After(patience):
 		t.Error("nobody waits, and the name is asked for on")
 	}
-}
-
-// A lookup is a Dialer whose names are looked up by a function.
-type lookup struct {
-	netstack.Dialer
-	f func(context.Context) error
-}
-
-func (l lookup) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	return nil, l.f(ctx)
 }
 
 // A thousand questions at once, more than the socket's queue holds.
