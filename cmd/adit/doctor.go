@@ -17,8 +17,11 @@ func doctorFlags() []cli.Flag { return append(configFlags(), jsonFlag()) }
 
 // A doctorReport is what adit doctor --json prints.
 type doctorReport struct {
-	Modes   []modeReport  `json:"modes"` // strongest first
+	Modes   []modeReport  `json:"modes"`          // strongest first
+	Used    string        `json:"used,omitempty"` // the mode that a run takes; "" if there is none
 	Configs []configNotes `json:"configs,omitempty"`
+
+	asked string // the one mode that the configuration wants; "" if any will do
 }
 
 type modeReport struct {
@@ -39,7 +42,7 @@ type configNotes struct {
 
 // doctor is adit doctor: each mode by a real attempt, what is in its way and
 // what to type; with a configuration, what there is to say about that. Exit
-// status 1 when no mode works.
+// status 1 when no mode works, or not the one that the configuration wants.
 func (a *adit) doctor(c *cli.Context) error {
 	if err := noArguments(c); err != nil {
 		return err
@@ -47,11 +50,12 @@ func (a *adit) doctor(c *cli.Context) error {
 	var r doctorReport
 	var bad error // is told in the end: the modes are of use all the same
 	if c.IsSet("config") || c.IsSet("config-fd") {
-		r.Configs, bad = a.lookAt(c)
+		r.Configs, r.asked, bad = a.lookAt(c)
 	}
-	works := false
 	for _, m := range a.probe(a.ctx) {
-		works = works || m.Works
+		if m.Works && r.Used == "" && (r.asked == "" || r.asked == m.Mode) {
+			r.Used = m.Mode
+		}
 		m.Reason = strings.TrimPrefix(m.Reason, "mode "+m.Mode+": ")
 		r.Modes = append(r.Modes, modeReport(m))
 	}
@@ -66,19 +70,23 @@ func (a *adit) doctor(c *cli.Context) error {
 	if err := a.ui.print(text); err != nil {
 		return err
 	}
-	if !works {
+	if r.Used == "" {
 		a.result = launcher.Result{Code: 1}
 	}
 	return bad
 }
 
 // lookAt reports on the configurations that c names, outermost first, and
-// returns the first error of any.
-func (a *adit) lookAt(c *cli.Context) (list []configNotes, bad error) {
+// returns the mode that the command's asks for, "" for auto, and the first error of
+// any.
+func (a *adit) lookAt(c *cli.Context) (list []configNotes, mode string, bad error) {
 	all, bad := a.outer(c)
 	cfg, err := a.load(c)
 	if err == nil {
 		all = append(all, cfg)
+		if mode = cfg.Options.Mode; mode == "auto" {
+			mode = ""
+		}
 	}
 	bad = cmp.Or(bad, err)
 	for _, cfg := range all {
@@ -94,20 +102,21 @@ func (a *adit) lookAt(c *cli.Context) (list []configNotes, bad error) {
 	} else if bad != nil {
 		list = append(list, configNotes{Error: bad.Error()})
 	}
-	return list, bad
+	return list, mode, bad
 }
 
 // text lays the report out for reading.
 func (r *doctorReport) text() string {
 	var b strings.Builder
-	chosen := false
 	for _, m := range r.Modes {
 		verdict := "no"
-		if m.Works {
+		switch {
+		case m.Mode == r.Used:
+			verdict = "works, is used"
+		case m.Works:
 			verdict = "works"
-			if !chosen {
-				verdict, chosen = "works, is used", true
-			}
+		case m.Mode == r.asked:
+			verdict = "no, and the configuration asks for it"
 		}
 		fmt.Fprintf(&b, "mode %s: %s\n", m.Mode, verdict)
 		fmt.Fprintf(&b, "  covers: %s\n", m.Covers)
@@ -126,7 +135,10 @@ func (r *doctorReport) text() string {
 			}
 		}
 	}
-	if !chosen {
+	switch {
+	case r.Used == "" && r.asked != "":
+		fmt.Fprintf(&b, "mode %s does not work here: adit would not run any command with this configuration\n", r.asked)
+	case r.Used == "":
 		b.WriteString("no mode works here: adit would not run any command\n")
 	}
 	for _, c := range r.Configs {

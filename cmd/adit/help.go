@@ -103,7 +103,7 @@ usage: adit doctor [-c FILE]... [--json]
 
 Tries every mode on this machine and says what works and what that leaves out,
 which layer of the system is in the way of the rest, and what to type. The exit
-status is 1 if none works.
+status is 1 if none works, or not the one that the configuration asks for.
 
   -c, --config FILE|NAME|-  look at this configuration, too; repeated: at each
   --config-fd N, --set ASSIGNMENT, --strict

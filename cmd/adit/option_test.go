@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -217,6 +218,38 @@ configuration wg0.conf: can be used
 `
 	if s.out != wantJSON || s.result.Code != 1 {
 		t.Errorf("got status %d and\n%s\nwant 1 and\n%s", s.result.Code, s.out, wantJSON)
+	}
+}
+
+// A configuration that asks for a mode is run in that mode or not at all.
+func TestDoctorKnowsTheModeThatAConfigurationAsksFor(t *testing.T) {
+	inFolder(t, map[string]string{
+		"auto.conf":    goodConf + "#adit: mode = auto\n",
+		"preload.conf": goodConf + "#adit: mode = preload\n",
+		"seccomp.conf": strings.Replace(goodConf, privateKey, otherKey, 1) + "#adit: mode = seccomp\n",
+	})
+	modes := []launcher.ModeReport{{Mode: "namespace", Works: true}, {Mode: "seccomp", Reason: "mode seccomp: EBUSY"}, {Mode: "preload", Works: true}}
+	for _, tt := range []struct {
+		args, used, text string
+		code             int
+	}{
+		{"", "namespace", "mode namespace: works, is used\n", 0},
+		{"-c auto.conf", "namespace", "mode namespace: works, is used\n", 0},
+		{"-c preload.conf", "preload", "mode preload: works, is used\n", 0},
+		{"-c seccomp.conf -c preload.conf", "preload", "mode preload: works, is used\n", 0}, // the outer one's is not the command's
+		{"-c seccomp.conf", "", "mode seccomp: no, and the configuration asks for it\n", 1},
+		{"-c seccomp.conf", "", "mode seccomp does not work here: adit would not run any command with this configuration\n", 1},
+	} {
+		s := call{args: strings.Fields("doctor " + tt.args), modes: modes}.run(t)
+		uses := strings.Count(s.out, "is used")
+		if s.result.Code != tt.code || s.failure != nil || !strings.Contains(s.out, tt.text) || uses != 1-tt.code {
+			t.Errorf("%s: got status %d, %v and\n%s\nwant %d and %q", tt.args, s.result.Code, s.failure, s.out, tt.code, tt.text)
+		}
+		s = call{args: strings.Fields("doctor --json " + tt.args), modes: modes}.run(t)
+		var r doctorReport
+		if err := json.Unmarshal([]byte(s.out), &r); err != nil || r.Used != tt.used || s.result.Code != tt.code {
+			t.Errorf("%s --json: got status %d, mode %q, %v, want %d and %q", tt.args, s.result.Code, r.Used, err, tt.code, tt.used)
+		}
 	}
 }
 
