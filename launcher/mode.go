@@ -26,13 +26,13 @@ var modes = []mode{
 	{
 		name:   "seccomp",
 		covers: "TCP, UDP and names of any program, IPv4 and IPv6",
-		notes:  []string{noteRefused, noteLoopback, noteAsking, notePtrace, noteSetID},
+		notes:  []string{noteRefused, noteLoopback, noteAskAll, notePtrace, noteSetID},
 		probe:  probeSeccomp,
 	},
 	{
 		name:   "preload",
 		covers: "TCP and names of dynamically linked programs, IPv4 and IPv6",
-		notes:  []string{noteOnlyTCP, noteLoopback, noteAsking, notePtrace, noteSetID},
+		notes:  []string{noteOnlyTCP, noteLoopback, noteAskAll, notePtrace, noteSetID},
 		probe:  probePreload,
 	},
 }

@@ -122,6 +122,7 @@ func uncovered(mode string) string {
 // What a mode does not promise, for doctor.
 const (
 	noteAsking   = "programs of the host that do the command's work remain in reach: unix sockets of the file system (docker.sock, the session bus)"
+	noteAskAll   = "programs of the host that do the command's work remain in reach: unix sockets of the file system (docker.sock, the session bus) and abstract ones"
 	notePtrace   = "so do the user's other processes, by ptrace"
 	noteLoopback = "what the command listens on is at a private address 127.x.y.z of lo, where other users of this machine can reach it, too"
 	noteSetID    = "sudo and other set-user-ID programs gain nothing"
