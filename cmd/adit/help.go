@@ -120,7 +120,8 @@ name past it, and prints a table: what was tried, what should come of it, what
 did, and the verdict. Listeners on this machine's addresses watch and, for those
 with CAP_NET_RAW, a capture on every interface. It sends nothing beyond this
 machine but through the tunnel. The exit status is 0 if nothing leaked, 1 if
-something did, 3 if that could not be tested.
+something did, 3 if that could not be tested, 125 if an option is bad or there
+is no configuration, 128+N when signal N ended it.
 
   -c, --config FILE|NAME|-  wg-quick file; NAME.conf in ~/.config/adit or
                             /etc/wireguard; - is standard input
