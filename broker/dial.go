@@ -33,9 +33,10 @@ type dial struct {
 	fd      int            // of the program's socket, ours; -1 if it is borrowed again when needed
 	pends   bool           // the socket's own connect is pending, in the hole
 	native  netip.AddrPort // and this is what the kernel calls it then
-	waiters int            // calls that wait for the end
-	decided bool           // it is known how it ends: none of these changes any more, and
-	told    bool           // somebody was waiting
+	who     identity
+	waiters int  // calls that wait for the end
+	decided bool // it is known how it ends: none of these changes any more, and
+	told    bool // somebody was waiting
 }
 
 // connectFar connects through the tunnel.
@@ -283,7 +284,7 @@ func (b *Broker) dialFar(ctx context.Context, far netip.AddrPort, started func()
 // join connects the program's socket to a new one of ours.
 func (b *Broker) join(d *dial) (near int, err error) {
 	if d.pends {
-		return b.lo.hole.pull(d.native)
+		return b.lo.hole.pull(d.native, d.who)
 	}
 	b.lo.drain()
 	if err := unix.Connect(d.fd, toUnix(d.family, b.lo.relay)); err != nil {

@@ -23,6 +23,7 @@
 //	               procnet.go: what they are called; v6only.go: a flag that they lose;
 //	               connect.go: on behalf; dial.go: how a connection is made meanwhile;
 //	               pending.go, hole.go: what a socket looks like until then;
+//	               diag.go: which socket that is;
 //	               closed.go: one that nobody waits for any more;
 //	               relay.go, nearconn.go: bytes to and from the tunnel; wait.go: waiting for a socket;
 //	               later.go: what comes due seldom

@@ -16,8 +16,9 @@ import (
 // program's. Two SYNs that cross make one connection (RFC 9293 §3.5, simultaneous
 // open), without the listener, which would have dropped the program's.
 type hole struct {
-	at  netip.AddrPort
-	fds []int // the listener, and what fills it
+	at   netip.AddrPort
+	fds  []int // the listener, and what fills it
+	diag diag
 }
 
 // holeBacklog is the queue's length. With 0 the kernel would take the first SYN
@@ -30,6 +31,7 @@ func openHole(addr netip.Addr) (*hole, error) {
 		return nil, err
 	}
 	h := &hole{at: at, fds: []int{fd}}
+	h.diag.open()
 	for range holeBacklog + 1 { // listen(2): one more than the backlog fits
 		plug, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err == nil {
@@ -44,10 +46,11 @@ func openHole(addr netip.Addr) (*hole, error) {
 	return h, nil
 }
 
-// pull joins the program's socket, whose connect to the hole from local is
-// pending, to a new socket, which it returns.
-func (h *hole) pull(local netip.AddrPort) (int, error) {
-	if !local.Addr().Is4() || local.Port() == 0 {
+// pull joins the program's socket, whose connect to the hole from local is pending, to a new socket, which it returns. The program may have closed it, and
+// what is at local by now be a listener of the host's, or the next socket of the
+// program's: to whom the new one is connected is looked at before and after.
+func (h *hole) pull(local netip.AddrPort, who identity) (int, error) {
+	if !local.Addr().Is4() || local.Port() == 0 || !h.diag.is(local, h.at, who) {
 		return -1, unix.ECONNRESET
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -66,11 +69,19 @@ func (h *hole) pull(local netip.AddrPort) (int, error) {
 	if err == unix.EINPROGRESS {
 		err = waitConnected(fd)
 	}
+	if err == nil && !h.diag.is(local, h.at, who) {
+		err = errors.Join(unix.ECONNRESET, abort(fd))
+	}
 	if err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
+}
+
+// abort has close(2) break a connection, without a word.
+func abort(fd int) error {
+	return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }
 
 // waitConnected waits for the end of a connect on lo.
@@ -98,4 +109,5 @@ func (h *hole) Close() {
 	for _, fd := range h.fds {
 		unix.Close(fd)
 	}
+	h.diag.close()
 }

@@ -33,7 +33,7 @@ func (b *Broker) pend(d *dial) syscall.Errno {
 	if !native.Addr().Is4() || native.Port() == 0 {
 		return unix.EINPROGRESS // and shutdown(2) has ended it: the socket is idle
 	}
-	d.pends, d.native = true, native
+	d.pends, d.native, d.who = true, native, identityOf(d.ino, d.fd)
 	local := d.local
 	if !local.IsValid() {
 		local, _ = b.route(d.far)
@@ -85,8 +85,8 @@ func (b *Broker) fail(d *dial) {
 		}
 	}
 	if fd < 0 {
-		if end, err := b.lo.hole.pull(d.native); err == nil {
-			unix.SetsockoptLinger(end, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		if end, err := b.lo.hole.pull(d.native, d.who); err == nil {
+			abort(end)
 			unix.Close(end)
 		}
 		return

@@ -44,12 +44,16 @@ type pendingConnect struct {
 	w      *streamWorld
 }
 
-func newPendingConnect(t *testing.T, family int, to string, limit time.Duration) *pendingConnect {
-	d := lateDialer{asked: make(chan struct{}, 8), let: make(chan struct{})}
-	w := newStreamWorldOver(t, func(below netstack.Dialer) netstack.Dialer {
+func newLateWorld(t *testing.T, d lateDialer) *streamWorld {
+	return newStreamWorldOver(t, func(below netstack.Dialer) netstack.Dialer {
 		d.Dialer = below
 		return d
 	})
+}
+
+func newPendingConnect(t *testing.T, family int, to string, limit time.Duration) *pendingConnect {
+	d := lateDialer{asked: make(chan struct{}, 8), let: make(chan struct{})}
+	w := newLateWorld(t, d)
 	c := &pendingConnect{testStream: w.socket(family, false), let: func() { close(d.let) }, errno: make(chan syscall.Errno, 1), w: w}
 	if limit > 0 {
 		tv := unix.NsecToTimeval(int64(limit))
@@ -245,12 +249,15 @@ func TestConnectThatIsShutDownAtOnceHarmsNobody(t *testing.T) {
 			if errno != unix.EINPROGRESS {
 				t.Errorf("family %d: got %v, want EINPROGRESS", family, errno)
 			}
-			for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+			for end := time.Now().Add(10 * time.Second); ; {
 				w.b.streams.mu.Lock()
 				n := len(w.b.streams.dials)
 				w.b.streams.mu.Unlock()
 				if n == 0 {
 					break
+				}
+				if time.Now().After(end) {
+					t.Fatalf("%d connects have no end", n)
 				}
 				runtime.Gosched()
 			}
@@ -259,7 +266,7 @@ func TestConnectThatIsShutDownAtOnceHarmsNobody(t *testing.T) {
 			s.close()
 		}
 	}
-	if fd, err := w.b.lo.hole.pull(netip.AddrPortFrom(netip.IPv6Unspecified(), 0)); err == nil {
+	if fd, err := w.b.lo.hole.pull(netip.AddrPortFrom(netip.IPv6Unspecified(), 0), identity{}); err == nil {
 		unix.Close(fd)
 		t.Error("what is nowhere is joined to something")
 	}
