@@ -61,6 +61,7 @@ type Broker struct {
 	later     later
 	streams   streams
 	resolvers resolvers
+	unixWaits unixWaits
 	udp       datagramState
 
 	mu        sync.Mutex // guards what follows

@@ -29,7 +29,8 @@
 //	               later.go: what comes due seldom
 //	guard.go       ports that stay the program's
 //	expose.go      listeners that are reached from the tunnel
-//	unix.go        connect(2) to sockets of the file system; openas.go: what a path
+//	unix.go        connect(2) to sockets of the file system; unix_wait.go: one that waits;
+//	               openas.go: what a path
 //	               leads the program to; resolvers.go: what it is not let to;
 //	               credentials.go: as the user of the thread that calls
 //	namespace.go   who has a network of its own

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +26,7 @@ func (b *Broker) ConnectUnix(ctx context.Context, tid, fd int, sa []byte) syscal
 	}
 	path, isPath := unixPath(sa)
 	if !isPath {
-		return connectUntil(ctx, fd, sa)
+		return b.connectUntil(ctx, fd, sa)
 	}
 	b.resolvers.see()
 	errno := unix.EACCES
@@ -42,52 +41,13 @@ func (b *Broker) ConnectUnix(ctx context.Context, tid, fd int, sa []byte) syscal
 			errno = unix.ECONNREFUSED
 			return
 		}
-		errno = connectUntil(ctx, fd, unixAddress(fmt.Sprintf("/proc/self/fd/%d", socket)))
+		errno = b.connectUntil(ctx, fd, unixAddress(fmt.Sprintf("/proc/self/fd/%d", socket)))
 	})
 	if err != nil {
 		return unix.EACCES
 	}
 	return errno
 }
-
-// connectUntil is connect(2) that ctx ends. A unix socket that blocks waits as long as the
-// listener's queue is full, or SO_SNDTIMEO lasts (unix(7)), and nothing else ends that but
-// a signal to the thread: it waits for a short time again and again.
-func connectUntil(ctx context.Context, fd int, sa []byte) syscall.Errno {
-	limit, err := unix.GetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO)
-	if err != nil || isNonblocking(fd) {
-		return rawConnect(fd, sa)
-	}
-	defer unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, limit)
-	left := time.Duration(limit.Nano())
-	for {
-		turn := connectTurn
-		if left > 0 {
-			turn = min(turn, left)
-		}
-		tv := unix.NsecToTimeval(int64(turn))
-		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv); err != nil {
-			return errnoOf(err)
-		}
-		begin := time.Now()
-		errno := rawConnect(fd, sa)
-		switch {
-		case errno == unix.EINTR: // a signal of the runtime's
-		case errno != unix.EAGAIN:
-			return errno
-		case ctx.Err() != nil:
-			return unix.EINTR
-		}
-		if limit.Nano() > 0 {
-			if left -= time.Since(begin); left <= 0 {
-				return unix.EAGAIN
-			}
-		}
-	}
-}
-
-// connectTurn is how long such a connect lasts at most when it is not wanted any more.
-const connectTurn = 100 * time.Millisecond
 
 // unixPath returns the path in an address of the file system, unix(7).
 func unixPath(sa []byte) (string, bool) {

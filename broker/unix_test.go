@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -163,5 +165,80 @@ func TestConnectWaitsForAUnixListenerUntilItIsLeft(t *testing.T) {
 	unix.Close(fd)
 	if err := <-done; err != nil {
 		t.Errorf("when there is room: %v", err)
+	}
+}
+
+// Two that wait with the same socket, as a call that a signal has ended and the next one,
+// know its limit, which is none, and leave it as it was; meanwhile it is not ours that is
+// told.
+func TestUnixSocketKeepsItsLimitHoweverManyWait(t *testing.T) {
+	near, _ := newNetwork(t)
+	b, err := New(Config{Dialer: near})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	path := filepath.Join(t.TempDir(), "full")
+	var fds [3]int
+	for i := range fds {
+		if fds[i], err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fds[i])
+	}
+	if err := unix.Bind(fds[0], &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(fds[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Connect(fds[1], &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err) // the queue is full now
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fds[2], &st); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan syscall.Errno)
+	waiting := func(n int) {
+		for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+			b.unixWaits.mu.Lock()
+			l := b.unixWaits.limit[st.Ino]
+			users := 0
+			if l != nil {
+				users = l.users
+			}
+			b.unixWaits.mu.Unlock()
+			if users == n {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%d wait, want %d", users, n)
+			}
+		}
+	}
+	for n, ctx := range []context.Context{ctx, t.Context()} {
+		go func() { result <- b.ConnectUnix(ctx, unix.Gettid(), fds[2], unixAddress(path)) }()
+		waiting(n + 1)
+		if got := b.SendLimit(st.Ino, fds[2]); got != 0 {
+			t.Errorf("%d wait: the limit is %v, want none", n+1, got)
+		}
+	}
+	cancel()
+	if errno := <-result; errno != unix.EINTR {
+		t.Errorf("the one that is left: got %v, want EINTR", errno)
+	}
+	waiting(1)
+	fd, _, err := unix.Accept(fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fd)
+	if errno := <-result; errno != ok {
+		t.Errorf("when there is room: %v", errno)
+	}
+	if tv, err := unix.GetsockoptTimeval(fds[2], unix.SOL_SOCKET, unix.SO_SNDTIMEO); err != nil || tv.Nano() != 0 {
+		t.Errorf("afterwards the limit is %v (%v)", tv, err)
 	}
 }

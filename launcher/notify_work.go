@@ -157,16 +157,18 @@ func (n *notifier) howAgain(c *call, blocked bool) howAgain {
 	if errno != 0 || s.fd < 0 || !blocked {
 		return restarted
 	}
-	limit := unix.SO_RCVTIMEO
+	limited := false
 	switch uint32(c.nr) {
 	case n.numbers.connect, n.numbers.sendto, n.numbers.sendmsg:
-		limit = unix.SO_SNDTIMEO
+		limited = n.broker.SendLimit(s.inode, s.fd) > 0
+	default:
+		tv, err := unix.GetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO)
+		limited = err == nil && tv.Nano() > 0
 	}
-	tv, err := unix.GetsockoptTimeval(s.fd, unix.SOL_SOCKET, limit)
 	switch {
 	case isNonblocking(s.fd):
 		return anew
-	case err == nil && tv.Nano() > 0:
+	case limited:
 		return ended
 	}
 	return restarted
