@@ -12,7 +12,6 @@ import (
 
 	"adit/link"
 	"adit/netstack"
-	"adit/packet"
 	"adit/wg"
 )
 
@@ -156,7 +155,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		// A peer finds the way to us by itself; this is for our way back.
-		changed := func() { g.engine.NetworkChanged(func(p *packet.Path) bool { return link.HoldsTo(p, 0) }) }
+		changed := func() { g.engine.NetworkChanged(link.Leads) }
 		if err := link.WatchNetwork(ctx, changed); err != nil && ctx.Err() == nil {
 			g.log.Debug("changes of the host's network go unnoticed", "err", err)
 		}

@@ -19,7 +19,7 @@ func (t *tunnel) hostUnderlay(listenPort uint16) *underlay {
 		resolve: newResolver().lookup,
 		room:    roomOnHost,
 		watch:   link.WatchNetwork,
-		holds:   func(p *packet.Path) bool { return link.HoldsTo(p, 0) },
+		holds:   link.Leads,
 		listen: func() (wg.Transport, error) {
 			udp, err := link.ListenUDP(link.UDPOptions{Port: listenPort, FallbackPort: true, DisableOffload: t.e.l.NoOffload, Logger: t.e.log})
 			if err != nil {

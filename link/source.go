@@ -3,7 +3,6 @@ package link
 import (
 	"errors"
 	"net"
-	"net/netip"
 
 	"adit/packet"
 
@@ -16,18 +15,24 @@ import (
 // send6): if the address that it came to is still ours and, over IPv4, if what is sent from
 // there leaves by the interface where it came in. mark is that of the socket.
 func HoldsTo(p *packet.Path, mark uint32) bool {
-	remote, local := p.Remote.Addr().Unmap(), p.Local.Unmap()
-	if local.IsValid() && !isOurs(local, p.IfIndex) {
-		return false
-	}
-	if !remote.Is4() {
-		return true
+	return isOurs(p) && (!p.Remote.Addr().Unmap().Is4() || leavesWhereItCame(p, mark))
+}
+
+// Leads reports the same for who goes where the host's routes are best, of either family:
+// a host that has come into another network has its old addresses for some time.
+func Leads(p *packet.Path) bool { return isOurs(p) && leavesWhereItCame(p, 0) }
+
+// leavesWhereItCame reports whether what is sent along p leaves by the interface where p
+// came in.
+func leavesWhereItCame(p *packet.Path, mark uint32) bool {
+	if p.IfIndex != 0 {
+		return true // it is on that link
 	}
 	options := &netlink.RouteGetOptions{Mark: mark}
-	if local.IsValid() {
+	if local := p.Local.Unmap(); local.IsValid() {
 		options.SrcAddr = net.IP(local.AsSlice())
 	}
-	routes, err := netlink.RouteGetWithOptions(net.IP(remote.AsSlice()), options)
+	routes, err := netlink.RouteGetWithOptions(net.IP(p.Remote.Addr().Unmap().AsSlice()), options)
 	if err != nil || len(routes) == 0 {
 		return !errors.Is(err, unix.EINVAL) // else there is no route just now, or no answer
 	}
@@ -36,10 +41,14 @@ func HoldsTo(p *packet.Path, mark uint32) bool {
 	return p.Arrived == 0 || routes[0].LinkIndex == int(p.Arrived) || routes[0].Type == unix.RTN_LOCAL
 }
 
-// isOurs reports whether a socket can have the address, on the interface if that is
-// not 0.
-func isOurs(addr netip.Addr, ifIndex uint32) bool {
-	family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: addr.As16(), ZoneId: ifIndex})
+// isOurs reports whether a socket can have the address that p came to, on its interface
+// if that is not 0.
+func isOurs(p *packet.Path) bool {
+	addr := p.Local.Unmap()
+	if !addr.IsValid() {
+		return true
+	}
+	family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: addr.As16(), ZoneId: p.IfIndex})
 	if addr.Is4() {
 		family, sa = unix.AF_INET, &unix.SockaddrInet4{Addr: addr.As4()}
 	}

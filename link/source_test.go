@@ -54,6 +54,11 @@ func TestWayIsHeldToAsLinuxDoes(t *testing.T) {
 			if got := HoldsTo(p, 0); got != want {
 				t.Errorf("%s: %+v: got %v, want %v", when, *p, got, want)
 			}
+			if p.Remote.Addr().Is4() || !want {
+				if got := Leads(p); got != want {
+					t.Errorf("%s: %+v: leads there: got %v, want %v", when, *p, got, want)
+				}
+			}
 			return nil
 		})
 	}
@@ -79,6 +84,14 @@ func TestWayIsHeldToAsLinuxDoes(t *testing.T) {
 	})
 	want("another route", false, way("10.1.0.2", "10.1.0.1", "d1"))
 	want("another route", true, way("fd00:1::2", "fd00:1::1", "d1"))
+	s.do("look", func() error {
+		for _, dst := range []string{"fd00:1::2", "fd00:1::3"} {
+			if p := way(dst, "fd00:1::1", "d1"); Leads(p) != (dst == "fd00:1::3") {
+				t.Errorf("another route to fd00:1::2: leads to %s: got %v", dst, Leads(p))
+			}
+		}
+		return nil
+	})
 	want("not its route", true, way("10.1.0.3", "10.1.0.1", "d1"))
 	s.do("take the addresses away", func() error {
 		l, err := netlink.LinkByName("d1")
