@@ -43,7 +43,7 @@ func (g guard) close() {
 }
 
 // manyGuards is how many guards are reason to look which are needed.
-const manyGuards = 512
+const manyGuards = 256
 
 // guard puts one beside a socket of the program's, which is bound to native.
 func (s *streams) guard(fd int, native netip.AddrPort) syscall.Errno {
@@ -56,6 +56,10 @@ func (s *streams) guard(fd int, native netip.AddrPort) syscall.Errno {
 		s.dropGuards()
 	}
 	g, err := newGuard()
+	if err == unix.EMFILE || err == unix.ENFILE {
+		s.dropGuards()
+		g, err = newGuard()
+	}
 	if err != nil {
 		return errnoOf(err)
 	}
