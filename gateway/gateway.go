@@ -12,6 +12,7 @@ import (
 
 	"adit/link"
 	"adit/netstack"
+	"adit/packet"
 	"adit/wg"
 )
 
@@ -155,7 +156,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		// A peer finds the way to us by itself; this is for our way back.
-		changed := func() { g.engine.NetworkChanged(link.Leads) }
+		changed := func() { g.engine.NetworkChanged(func(p *packet.Path) bool { return link.HoldsTo(p, 0) }) }
 		if err := link.WatchNetwork(ctx, changed); err != nil && ctx.Err() == nil {
 			g.log.Debug("changes of the host's network go unnoticed", "err", err)
 		}
