@@ -144,7 +144,10 @@ func (s *streams) forgetOneBind() {
 // conflicts reports whether a socket has the port already at an address that overlaps,
 // which the kernel cannot tell here: it is asked about each. s.mu must be held.
 func (s *streams) conflicts(fd int, key bindKey, e bound) bool {
-	listening := sync.OnceValue(listeners) // which takes milliseconds
+	listening := sync.OnceValue(func() map[netip.AddrPort]bool { // which takes milliseconds
+		all, _ := listeners()
+		return all
+	})
 	for otherKey, other := range s.binds {
 		if otherKey.port == key.port && otherKey != key && overlap(key, e, otherKey, other) && inTheWay(fd, other.native, listening) {
 			return true

@@ -87,7 +87,10 @@ func (s *streams) guard(fd int, native netip.AddrPort) syscall.Errno {
 // dropGuards closes those of addresses at which nobody listens. An address that the
 // program is bound to, and may listen at again, stays its own. s.mu must be held.
 func (s *streams) dropGuards() {
-	listening := listeners()
+	listening, whole := listeners()
+	if !whole {
+		return // not for want of descriptors: all would be gone
+	}
 	for native, g := range s.guards {
 		if listening[native] {
 			continue

@@ -180,6 +180,31 @@ func TestNothingIsLeftOfManySockets(t *testing.T) {
 	s.wantConnect("127.0.0.1:8080", ok)
 }
 
+// Who cannot see who listens drops no guard: where there are no descriptors left, nobody
+// seems to.
+func TestGuardsStayWhereNothingCanBeSeen(t *testing.T) {
+	w := newStreamWorld(t)
+	l := w.bound(unix.AF_INET, "127.0.0.1:0")
+	l.wantListen(ok)
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	none := unix.Rlimit{Cur: 3, Max: old.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	w.b.streams.mu.Lock()
+	w.b.streams.dropGuards()
+	w.b.streams.mu.Unlock()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	sa, _ := w.b.LocalName(l.inode(), l.fd)
+	s := w.socket(unix.AF_INET, false)
+	s.wantConnect(l.parse(sa).String(), ok)
+}
+
 // Nor of many listeners; the ports of those that are there stay the program's own, and
 // of what is bound to one where it has listened.
 func TestGuardsGoWithManyListeners(t *testing.T) {

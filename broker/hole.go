@@ -31,7 +31,6 @@ func openHole(addr netip.Addr) (*hole, error) {
 		return nil, err
 	}
 	h := &hole{at: at, fds: []int{fd}}
-	h.diag.open()
 	for range holeBacklog + 1 { // listen(2): one more than the backlog fits
 		plug, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err == nil {
@@ -42,6 +41,15 @@ func openHole(addr netip.Addr) (*hole, error) {
 			h.Close()
 			return nil, os.NewSyscallError("connect on lo", err)
 		}
+	}
+	plug := h.fds[1]
+	from, err := nativeLocal(plug)
+	if err == nil {
+		err = h.diag.open(plug, from, at)
+	}
+	if err != nil {
+		h.Close()
+		return nil, err
 	}
 	return h, nil
 }

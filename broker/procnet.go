@@ -3,6 +3,8 @@ package broker
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"strconv"
@@ -19,15 +21,20 @@ var procTables = []struct {
 }{{"/proc/self/net/tcp", unix.AF_INET}, {"/proc/self/net/tcp6", unix.AF_INET6}}
 
 // listens reports whether a socket listens at an address of the kernel's.
-func listens(native netip.AddrPort) bool { return listeners()[native] }
+func listens(native netip.AddrPort) bool {
+	all, _ := listeners()
+	return all[native]
+}
 
-// listeners returns the addresses of the kernel's at which sockets listen.
-func listeners() map[netip.AddrPort]bool {
+// listeners returns the addresses of the kernel's at which sockets listen, and whether
+// those are all.
+func listeners() (at map[netip.AddrPort]bool, whole bool) {
 	const listen = "0A" // TCP_LISTEN
-	all := make(map[netip.AddrPort]bool)
+	at, whole = make(map[netip.AddrPort]bool), true
 	for _, table := range procTables {
 		text, err := os.ReadFile(table.file)
 		if err != nil {
+			whole = whole && errors.Is(err, fs.ErrNotExist) // there may be no IPv6
 			continue
 		}
 		for line := range strings.Lines(string(text)) {
@@ -35,12 +42,12 @@ func listeners() map[netip.AddrPort]bool {
 			if len(f) < 4 || f[3] != listen {
 				continue
 			}
-			if at, is := parseHexAddr(f[1]); is {
-				all[at] = true
+			if a, is := parseHexAddr(f[1]); is {
+				at[a] = true
 			}
 		}
 	}
-	return all
+	return at, whole
 }
 
 // procNames returns what the kernel calls the TCP socket with the inode, from the
