@@ -87,8 +87,11 @@ func TestDeviceTakesEveryChangeLive(t *testing.T) {
 		if _, _, code := p.run(t, p.a, "ping -c 1 -W 1 10.99.0.2"); code == 0 {
 			t.Error("a removed peer answers")
 		}
+		// At its address of IPv4: wireguard-go, once it has sent to one, sends to what is left
+		// of an address of IPv6 when only four of its bytes are copied (conn/bind_std.go, Send,
+		// whose addresses come from a pool), until it takes another from the pool.
 		psk := p.sh(t, p.b, "wg show wgb preshared-keys | grep ^$(wg show wga public-key) | cut -f2")
-		p.sh(t, p.a, fmt.Sprintf("wg set wga peer %s preshared-key <(echo %s) allowed-ips 10.99.0.2/32,fd99::2/128 endpoint [fd88::2]:2000", b.Public, psk))
+		p.sh(t, p.a, fmt.Sprintf("wg set wga peer %s preshared-key <(echo %s) allowed-ips 10.99.0.2/32,fd99::2/128 endpoint 10.88.0.2:2000", b.Public, psk))
 		p.eventually(t, p.a, pingB)
 	})
 	t.Run("persistent keepalive", func(t *testing.T) {
