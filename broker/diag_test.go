@@ -68,11 +68,17 @@ func TestPendingSocketIsKnownFromOthersAtItsAddress(t *testing.T) {
 // The program may close a socket whose connect is pending. Should the port be a service
 // of the host's when the tunnel's end is there, that is not who it is for.
 func TestConnectionForAClosedSocketLeadsToNobody(t *testing.T) {
+	for _, network := range []string{"tcp4", "tcp"} { // the latter at every address of IPv6, too
+		t.Run(network, func(t *testing.T) { testClosedSocket(t, network) })
+	}
+}
+
+func testClosedSocket(t *testing.T, network string) {
 	d := lateDialer{asked: make(chan struct{}, 8), let: make(chan struct{})}
 	w := newLateWorld(t, d)
 	w.echo("7")
 	// At a port that is free at every address.
-	free, err := net.Listen("tcp4", ":0")
+	free, err := net.Listen(network, ":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +96,7 @@ func TestConnectionForAClosedSocketLeadsToNobody(t *testing.T) {
 	}
 	w.sockets.Delete(s.inode())
 	s.close()
-	host, err := net.Listen("tcp4", ":"+strconv.Itoa(int(native.Port())))
+	host, err := net.Listen(network, ":"+strconv.Itoa(int(native.Port())))
 	if err != nil {
 		t.Fatal(err)
 	}
