@@ -298,6 +298,17 @@ func TestNamespaceOfTheCommandsOwnHasNoNetwork(t *testing.T) {
 			if r.code == 0 || r.stdout != "" {
 				t.Errorf("in a network namespace: got status %d and stdout %q, want nothing", r.code, r.stdout)
 			}
+			if mode == "preload" {
+				return // which has no UDP, and refuses the probe
+			}
+			for _, to := range []string{"10.9.0.1:7", "[fd09::1]:7"} {
+				if r := do(t, w.inMode(t, mode, w.probe, "udp", to, "9", "9")); r.code != 0 {
+					t.Errorf("UDP to %s: got status %d: %s", to, r.code, r.stderr)
+				}
+				if r := do(t, w.inMode(t, mode, "unshare", "-rn", w.probe, "udp", to, "9", "9")); r.code == 0 {
+					t.Errorf("UDP to %s in a network namespace comes back", to)
+				}
+			}
 		})
 	}
 }
