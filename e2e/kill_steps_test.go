@@ -29,7 +29,7 @@ func continues(part string) blow { return blow{syscall.SIGCONT, part} }
 // killing.outcome.
 const (
 	saysEngine = `125: adit: error: the engine was ended by signal \d+ \(\w+\): (before the command had started|the command has lost its network and was ended)\n(adit: hint: was it the kernel.*\n)?`
-	saysStage  = `125: adit: error: start the command: the process that was to become it has ended\n`
+	saysStage  = `125: adit: error: start the command: the process that was to become it has ended\nadit: hint: was it the kernel.*\n`
 	saysKeeper = `(0|terminated|killed): adit: warning: adit's keeper, which keeps .* was killed and the command is ended\n`
 )
 

@@ -52,7 +52,7 @@ func errEngineLost(started bool, how unix.WaitStatus) *Error {
 		e.Err = fmt.Errorf("the engine was ended by signal %d (%v): %s", how.Signal(), how.Signal(), outcome)
 	}
 	if how.Signal() == unix.SIGKILL {
-		e.Hints = []string{"was it the kernel, for want of memory? dmesg | grep -i 'killed process'"}
+		e.Hints = []string{hintKilled}
 	}
 	return e
 }
@@ -112,13 +112,17 @@ const (
 	hintAllFiles  = "sudo sysctl -w fs.file-max=1000000"
 	hintDisk      = "df -h"
 	hintFileSize  = "ulimit -f unlimited"
+	hintKilled    = "was it the kernel, for want of memory? dmesg | grep -i 'killed process'"
 	hintRuntime   = "name a folder that can be written: XDG_RUNTIME_DIR=/dev/shm adit run …"
 	hintArguments = "how much fits, in bytes: getconf ARG_MAX"
 )
 
-// remedies returns what to type against an error of the system that says that
-// something is used up.
+// remedies returns what to type against an error that says that something is used
+// up, or may have been.
 func remedies(err error) []string {
+	if errors.Is(err, errStageGone) {
+		return []string{hintKilled}
+	}
 	for errno, hint := range map[syscall.Errno]string{
 		unix.EMFILE: hintFiles, unix.ENFILE: hintAllFiles, unix.EAGAIN: hintProcesses,
 		unix.ENOSPC: hintDisk, unix.EDQUOT: hintDisk, unix.E2BIG: hintArguments, unix.EFBIG: hintFileSize,
