@@ -131,7 +131,7 @@ func TestStreamsSurviveBadWeather(t *testing.T) {
 func TestStreamLeavesInSegmentsOfTheMTUAndInOrder(t *testing.T) {
 	p := newPair(t, Config{})
 	var mu sync.Mutex // the last acknowledgement may leave when all has arrived
-	var last uint32
+	var next uint32   // the sequence number behind all that has left
 	var segments, reordered, tooLong int
 	join(t, p.near, p.far, func(pkt []byte, b *packet.Batch) {
 		mu.Lock()
@@ -141,13 +141,23 @@ func TestStreamLeavesInSegmentsOfTheMTUAndInOrder(t *testing.T) {
 			tooLong++
 		}
 		tcp := pkt[ipv4HeaderLen:]
-		if seq := binary.BigEndian.Uint32(tcp[4:]); tcp[13]&tcpSYN == 0 {
-			if segments > 0 && int32(seq-last) < 0 {
-				reordered++
-			}
-			last = seq
-			segments++
+		seq, takes := binary.BigEndian.Uint32(tcp[4:]), uint32(len(tcp)-int(tcp[12]>>4)*4)
+		if tcp[13]&(tcpSYN|1) != 0 {
+			takes++ // SYN and FIN are numbered, too: RFC 9293 §3.4
 		}
+		if tcp[13]&tcpSYN != 0 {
+			next = seq + takes
+			return
+		}
+		// What leaves again, for want of an acknowledgement or to ask for the
+		// window, begins further back; what leaves too soon leaves a gap.
+		if int32(seq-next) > 0 {
+			reordered++
+		}
+		if end := seq + takes; int32(end-next) > 0 {
+			next = end
+		}
+		segments++
 	})
 	l := mustListen(t, p.far, "tcp", ":80")
 	const size = 16 << 20
