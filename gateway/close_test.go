@@ -40,7 +40,8 @@ func TestCloseDoesNotWaitForTheNetwork(t *testing.T) {
 	}
 	t.Logf("DNS ended after %v", time.Since(start))
 	x.close()
-	if d := time.Since(start); d > time.Second {
+	// The question is asked for seven seconds, the connection dialled for two minutes.
+	if d := time.Since(start); d > 5*time.Second {
 		t.Errorf("the end took %v", d)
 	}
 }
