@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Deadline:            time.Now().Add(time.Minute), // nothing here takes a second
+		Deadline:            time.Now().Add(5 * time.Minute), // nothing here takes a second on an idle machine
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": status},
 		Condition: func(cond string) (bool, error) {
 			mode, ok := strings.CutPrefix(cond, "mode:")
