@@ -16,9 +16,10 @@ import (
 
 const otherKey = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0="
 
-// busyAddress returns an address, always the same, whose port is in use.
+// busyAddress returns an address, always the same, whose port is in use. It is none
+// of the ports that the kernel gives to who asks for any, and who may soon close it.
 func busyAddress(t *testing.T) string {
-	const address = "127.0.0.1:39128"
+	const address = "127.0.0.1:19128"
 	c, err := net.ListenPacket("udp", address)
 	switch {
 	case err == nil:
