@@ -43,7 +43,6 @@ type client struct {
 func dial(t *testing.T, d *Device) *client {
 	t.Helper()
 	ours, theirs := net.Pipe()
-	ours.SetDeadline(time.Now().Add(30 * time.Second))
 	done := make(chan struct{})
 	go func() { d.serve(theirs); close(done) }()
 	t.Cleanup(func() { ours.Close(); <-done })
@@ -53,7 +52,8 @@ func dial(t *testing.T, d *Device) *client {
 // ask sends an operation and returns the answer up to its empty line.
 func (c *client) ask(text string) string {
 	c.t.Helper()
-	go io.WriteString(c.c, text) // the device may answer before the end
+	c.c.SetDeadline(time.Now().Add(30 * time.Second)) // for each answer, however many were asked for
+	go io.WriteString(c.c, text)                      // the device may answer before the end
 	var b strings.Builder
 	for {
 		line, err := c.r.ReadString('\n')
