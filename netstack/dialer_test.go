@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -321,12 +322,21 @@ func TestWriteWaitsForSpaceAndKeepsItsDeadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer far.Close()
-	c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
-	n, err := io.Copy(c, &counter{}) // nobody reads
+	// There is space for what is written first, whenever this goroutine gets to it:
+	// the time begins behind that.
+	begin := readerFunc(func([]byte) (int, error) {
+		c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		return 0, io.EOF
+	})
+	n, err := io.Copy(c, io.MultiReader(strings.NewReader("some"), begin, &counter{})) // nobody reads
 	if !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 {
 		t.Errorf("got %d bytes, %v, want a timeout after some", n, err)
 	}
 }
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 func TestDatagrams(t *testing.T) {
 	p := newPair(t, Config{})
