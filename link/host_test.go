@@ -46,27 +46,51 @@ func TestPathMTUIsThatOfTheRoute(t *testing.T) {
 }
 
 func TestChangesOfTheNetworkAreToldOnceEach(t *testing.T) {
+	for !changesAreToldOnceEach(t) {
+		t.Log("three addresses took longer than one waits for the next: once more")
+	}
+}
+
+// changesAreToldOnceEach reports false if it has found nothing out: this host was too
+// slow to make three changes at once.
+func changesAreToldOnceEach(t *testing.T) bool {
 	s := newSpace(t)
 	s.wire()
 	ctx, cancel := context.WithCancel(t.Context())
-	changed, ended := make(chan struct{}, 10), make(chan error)
+	changed, ended := make(chan time.Time, 10), make(chan error)
 	other := sameSpace(t, s)
 	go func() {
-		other.do("watch", func() error { ended <- WatchNetwork(ctx, func() { changed <- struct{}{} }); return nil })
+		other.do("watch", func() error { ended <- WatchNetwork(ctx, func() { changed <- time.Now() }); return nil })
 	}()
 	// The watcher has looked when it notices a change; until then, make some.
 	tick := time.NewTicker(700 * time.Millisecond)
 	defer tick.Stop()
+	var last time.Time // a change was told
 	for n := byte(1); ; n++ {
 		s.do("add an address", func() error { return configure("wire0", 1400, netip.AddrFrom4([4]byte{192, 0, 2, n}).String()+"/32") })
 		select {
-		case <-changed:
+		case last = <-changed:
 		case <-tick.C:
 			continue
 		}
 		break
 	}
-	s.do("add three", func() error { return configure("wire0", 1400, "198.51.100.1/24", "198.51.100.2/24", "2001:db8::1/64") })
+	s.do("add three", func() error {
+		if err := configure("wire0", 1400, "198.51.100.1/24", "198.51.100.2/24", "2001:db8::1/64"); err != nil {
+			return err
+		}
+		// The kernel takes packets to one of IPv6 a moment after it is there.
+		local := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Dst: &net.IPNet{IP: net.ParseIP("2001:db8::1"), Mask: net.CIDRMask(128, 128)}}
+		for {
+			routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, local, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+			if len(routes) > 0 || err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+				return err
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+	// The watcher has looked not before last and looks again after settle at the earliest.
+	atOnce := time.Since(last) < settle
 	select {
 	case <-changed:
 	case <-time.After(10 * time.Second):
@@ -77,8 +101,12 @@ func TestChangesOfTheNetworkAreToldOnceEach(t *testing.T) {
 		t.Errorf("got %v, want nil after the context ended", err)
 	}
 	if len(changed) > 0 {
+		if !atOnce {
+			return false
+		}
 		t.Error("three addresses at once were told more than once")
 	}
+	return true
 }
 
 // A rule may lead what we send another way, and no route has changed.

@@ -199,7 +199,8 @@ func (s *space) veth(sys *kernel, mtu int, addrs ...string) (dev *Veth) {
 	return dev
 }
 
-// wire makes an interface wire0 of MTU 1400, with the other end beside it.
+// wire makes an interface wire0 of MTU 1400, with the other end beside it. They
+// have no link-local addresses, which would come some second or two later.
 func (s *space) wire(addrs ...string) {
 	s.t.Helper()
 	s.do("make an interface", func() error {
@@ -207,6 +208,15 @@ func (s *space) wire(addrs ...string) {
 		attrs.Name, attrs.MTU = "wire0", 1400
 		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "wire1"}); err != nil {
 			return err
+		}
+		for _, name := range []string{"wire0", "wire1"} {
+			l, err := netlink.LinkByName(name)
+			if err == nil {
+				err = netlink.LinkSetIP6AddrGenMode(l, 1) // IN6_ADDR_GEN_MODE_NONE
+			}
+			if err != nil {
+				return err
+			}
 		}
 		if err := linkUp("wire1"); err != nil {
 			return err
