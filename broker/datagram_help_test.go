@@ -170,13 +170,13 @@ func listenFar(t testing.TB, far *netstack.Stack, a netip.AddrPort) farSocket {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
 	return farSocket{c, t}
 }
 
 // want receives a datagram and returns whom it is from.
 func (f farSocket) want(payload string) netip.AddrPort {
 	f.t.Helper()
+	f.SetReadDeadline(time.Now().Add(10 * time.Second))
 	buf := make([]byte, maxDatagram)
 	n, from, err := f.ReadFrom(buf)
 	if err != nil {
