@@ -127,15 +127,19 @@ func TestPortThatWasOnlyBoundIsNobodys(t *testing.T) {
 		if at[0] == '[' {
 			family = unix.AF_INET6
 		}
-		bound := w.socket(family, false)
-		bound.wantBind(at, ok)
-		sa, _ := w.b.LocalName(bound.inode(), bound.fd)
-		port := bound.parse(sa).Port()
-		bound.close()
-		host, err := net.Listen("tcp4", ":"+strconv.Itoa(int(port)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		var port uint16
+		var host net.Listener
+		// At other addresses than the program's, others may have the port it got.
+		waitUntil(t, func() (is bool) {
+			bound := w.socket(family, false)
+			bound.wantBind(at, ok)
+			sa, _ := w.b.LocalName(bound.inode(), bound.fd)
+			port = bound.parse(sa).Port()
+			bound.close()
+			var err error
+			host, err = net.Listen("tcp4", ":"+strconv.Itoa(int(port)))
+			return err == nil
+		})
 		s := w.socket(unix.AF_INET, false)
 		s.wantConnect("127.0.0.1:"+strconv.Itoa(int(port)), unix.ECONNREFUSED)
 		host.Close()
