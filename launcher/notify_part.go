@@ -52,6 +52,9 @@ func (l *lender) settles(ino uint64) {
 		p = isJoined
 	}
 	l.part(ino, p)
+	if len(l.listeners) > 0 { // it may be in a queue by now
+		l.queues.Reset(queueTime)
+	}
 }
 
 // connected notes what a connect has told.

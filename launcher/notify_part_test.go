@@ -73,6 +73,9 @@ func TestQueueOfAListenerEndsWithIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.endListeners()
+	for _, timer := range []*time.Timer{l.queues, l.soon} { // they have looked, before anybody was there
+		timer.Stop()
+	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +84,11 @@ func TestQueueOfAListenerEndsWithIt(t *testing.T) {
 	if err := unix.Connect(fd, to); err != nil {
 		t.Fatal(err)
 	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	l.settles(st.Ino)
 	end()
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	if n, err := unix.Poll(fds, 10_000); n != 1 || err != nil {
