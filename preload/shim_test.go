@@ -86,7 +86,7 @@ func newRig(t testing.TB) *rig {
 }
 
 // patience is how long a program may take.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // run runs a program and returns what it printed.
 func (r *rig) run(t testing.TB, argv ...string) string {
