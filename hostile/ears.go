@@ -9,18 +9,36 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // An ear is a listener: a socket for datagrams, or one that accepts connections.
 type ear interface {
 	io.Closer
 	SetDeadline(time.Time) error
+	SyscallConn() (syscall.RawConn, error)
 }
 
 // lastWords is how long Close listens on for what was sent before it: that waits
-// in the queue of a socket until its goroutine comes to run.
+// in the queue of a socket until its goroutine comes to run, however late.
 const lastWords = 200 * time.Millisecond
+
+// goesOn reports whether an ear that err has ended is to listen on: its time was over
+// before it came to what waits for it.
+func goesOn(e ear, err error) bool {
+	raw, rawErr := e.SyscallConn()
+	if rawErr != nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	waiting := 0
+	raw.Control(func(fd uintptr) {
+		waiting, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	})
+	return waiting > 0 && e.SetDeadline(time.Now().Add(lastWords)) == nil
+}
 
 // listen opens UDP and TCP on the host's addresses and its loopback, all at one
 // port; the ports above it, one for each attempt, stay free.
@@ -112,7 +130,7 @@ func (h *Host) hearDatagrams(c *net.UDPConn, where string) {
 	b := make([]byte, 2048)
 	for {
 		n, err := c.Read(b)
-		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) && !goesOn(c, err) {
 			return
 		}
 		h.sawBytes(b[:max(0, n)], where)
@@ -124,6 +142,9 @@ func (h *Host) hearStreams(l net.Listener, where string) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
+			if goesOn(l.(ear), err) {
+				continue
+			}
 			return
 		}
 		h.hearing.Go(func() {
