@@ -106,12 +106,7 @@ func TestOurEngineThroughTheGateway(t *testing.T) {
 	for _, host := range []string{"198.51.100.1", "2001:db8::1"} {
 		wantEcho(t, dial(t, peer, "tcp", host, port))
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	_, err = peer.DialContext(t.Context(), "tcp", fmt.Sprintf("198.51.100.1:%d", l.Addr().(*net.TCPAddr).Port))
+	_, err = peer.DialContext(t.Context(), "tcp", fmt.Sprintf("198.51.100.1:%d", closedPort))
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("closed port: got %v, want ECONNREFUSED", err)
 	}
@@ -157,7 +152,7 @@ func TestWireguardGoThroughTheGateway(t *testing.T) {
 		wantEcho(t, c)
 		c.Close()
 	}
-	if _, err := tnet.DialContext(t.Context(), "tcp", "198.51.100.1:1"); err == nil || !strings.Contains(err.Error(), "refused") {
+	if _, err := tnet.DialContext(t.Context(), "tcp", fmt.Sprintf("198.51.100.1:%d", closedPort)); err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("closed port: got %v, want a refusal", err)
 	}
 	for _, host := range []string{"10.97.0.1", "fd61:6469:7400::1"} { // the gateway answers for itself
