@@ -15,7 +15,8 @@ import (
 )
 
 // listening serves TCP at 8080 for both families, and UDP at 8081 for IPv4. Each
-// peer hears its own address.
+// peer hears its own address. The line that it reads says for how many seconds it
+// is to wait for a datagram.
 const listening = `
 import socket, sys, threading
 l = socket.create_server(("", 8080), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -29,11 +30,11 @@ u = None
 if "udp" in sys.argv:
     u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     u.bind(("", 8081))
-    u.settimeout(0.5)
 print("READY", flush=True)
-sys.stdin.readline()
+patience = float(sys.stdin.readline())
 try:
     if u:
+        u.settimeout(patience)
         print("GOT", u.recvfrom(100)[1][0], flush=True)
 except TimeoutError:
     print("NOTHING", flush=True)
@@ -63,7 +64,7 @@ func TestNothingIsExposedToTheTunnel(t *testing.T) {
 			}
 		}
 		w.throw(t, "10.9.0.2:8081")
-		s.send("\n")
+		s.send("0.5\n")
 		if how != nil {
 			if got, _ := s.next(); got != "NOTHING" {
 				t.Errorf("%s: a datagram to a port that has sent none: %s", mode, got)
@@ -98,12 +99,12 @@ func TestExposedPortsAreReachedFromTheTunnel(t *testing.T) {
 				}
 			}
 			w.throw(t, "10.9.0.2:8081")
-			s.send("\n")
+			want, patience := "NOTHING", "0.5\n"
+			if c.udp {
+				want, patience = "GOT 10.9.0.1", "30\n"
+			}
+			s.send(patience)
 			if how != nil {
-				want := "NOTHING"
-				if c.udp {
-					want = "GOT 10.9.0.1"
-				}
 				if got, _ := s.next(); got != want {
 					t.Errorf("%s, %s exposed: the datagrams' listener says %s, want %s", mode, c.expose, got, want)
 				}
