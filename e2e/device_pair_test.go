@@ -171,6 +171,10 @@ func (p *pair) tunnel(t *testing.T) (a, b peer.Key) {
 	return a, b
 }
 
+// runsNone is the beginning of a script that succeeds if no process of the namespace has
+// arguments like those that follow. Another lab's are none of it.
+const runsNone = "! pgrep --ns $$ --nslist net -f "
+
 const (
 	pingB = "ping -c 3 -i 0.05 -W 2 10.99.0.2 && ping -6 -c 3 -i 0.05 -W 2 fd99::2"
 	pingA = "ping -c 3 -i 0.05 -W 2 10.99.0.1 && ping -6 -c 3 -i 0.05 -W 2 fd99::1"

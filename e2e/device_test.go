@@ -263,7 +263,7 @@ func TestDeviceGoesToTheBackground(t *testing.T) {
 	p.sh(t, p.a, "wg set wga listen-port 1000; ip link set wga up; [[ $(wg show wga listen-port) == 1000 ]]")
 	p.sh(t, p.a, "[[ $(stat -c %a "+socketPath("wga")+") == 700 && $(stat -c %a /var/run/wireguard) == 755 ]]")
 	p.sh(t, p.a, "ip link delete wga")
-	p.eventually(t, p.a, "! pgrep -f 'adit devic[e] wga'")
+	p.eventually(t, p.a, runsNone+"'adit devic[e] wga'")
 	p.wantNoSocket(t, "wga")
 
 	for script, want := range map[string]string{
@@ -357,7 +357,7 @@ func TestWgQuickUpAndDown(t *testing.T) {
 	p.sh(t, p.a, "ping -c 1 -W 2 10.88.0.2") // the local network is still there
 
 	p.sh(t, p.a, quick+"down "+file)
-	p.eventually(t, p.a, "! pgrep -f 'wireguard-adi[t] wgq0'")
+	p.eventually(t, p.a, runsNone+"'wireguard-adi[t] wgq0'")
 	if after := p.sh(t, p.a, rules); after != before {
 		t.Errorf("wg-quick down left\n%s\nthere was\n%s", after, before)
 	}
