@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,20 +146,20 @@ func closedPipe(t *testing.T, w *world) {
 	// page comes.
 	go func() {
 		defer reader.Close()
-		settle(deadline/9, func() bool { return opened(path) > 1 })
+		settle(deadline/9, func() bool { return opened(path) })
 	}()
 	t.Cleanup(func() { os.Remove(path) })
 }
 
-// opened returns how many of this user's descriptors are open on path.
-func opened(path string) (n int) {
+// opened reports whether somebody has path open for writing: proc_pid_fd(5). Whoever
+// has just been forked has what is open here, for reading.
+func opened(path string) bool {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, fd := range fds {
-		if at, _ := os.Readlink(fd); at == path {
-			n++
-		}
-	}
-	return n
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		at, _ := os.Readlink(fd)
+		link, err := os.Lstat(fd)
+		return at == path && err == nil && link.Mode()&0o200 != 0
+	})
 }
 
 // mount mounts a tmpfs of the user's for the time of the test.
