@@ -130,12 +130,18 @@ func copyTree(from, to string) error {
 			err = os.Mkdir(target, info.Mode().Perm()|0o700)
 		case d.Type() == fs.ModeSymlink:
 			var link string
-			if link, err = os.Readlink(path); err == nil {
+			if link, err = os.Readlink(path); errors.Is(err, fs.ErrNotExist) {
+				return nil // it went away
+			}
+			if err == nil {
 				err = os.Symlink(link, target)
 			}
 		case d.Type().IsRegular() && info.Size() < 4<<20:
 			var b []byte
-			if b, err = os.ReadFile(path); err == nil {
+			if b, err = os.ReadFile(path); errors.Is(err, fs.ErrNotExist) {
+				return nil // it went away
+			}
+			if err == nil {
 				err = os.WriteFile(target, b, info.Mode().Perm())
 			}
 			if errors.Is(err, fs.ErrPermission) {
