@@ -57,17 +57,23 @@ func TestOutsideAllowedIPsIsUnreachableAtOnce(t *testing.T) {
 	w.watch(t)
 	file := conf{allowed: "10.9.0.0/24, fd09::/64"}.write(t, w)
 	wantStdout(t, w.run("-c", file, "--", w.probe, "get", pages[0], pages[1]), "10.9.0.2\nfd09::2\n")
+	// How long adit takes to start is not asked here.
+	s := startStream(t, w.run("-c", file, "--", "sh", "-c", `echo up; while read network to; do "$1" dial "$network" "$to" 5; done`, "sh", w.probe))
+	s.want("up")
 	for _, to := range []string{"198.51.100.1:80", "[2001:db8:51::1]:80", "10.77.0.1:80", "[fd77::1]:80", "10.78.0.53:53"} {
 		for _, network := range []string{"tcp", "udp"} {
-			r := do(t, w.run("-c", file, "--", w.probe, "dial", network, to, "5"))
-			if r.stdout != "network is unreachable\n" {
-				t.Errorf("%s %s: got %q, want network is unreachable", network, to, r.stdout)
+			begin := time.Now()
+			s.send(network + " " + to + "\n")
+			if got, _ := s.next(); got != "network is unreachable" {
+				t.Errorf("%s %s: got %q, want network is unreachable", network, to, got)
 			}
-			if r.took > 2*time.Second {
-				t.Errorf("%s %s: it took %v to say so", network, to, r.took)
+			if took := time.Since(begin); took > 2*time.Second {
+				t.Errorf("%s %s: it took %v to say so", network, to, took)
 			}
 		}
 	}
+	s.in.Close()
+	s.wantEnd(0)
 }
 
 // What a service of the host listens on is not the command's.
