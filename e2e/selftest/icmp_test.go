@@ -7,6 +7,10 @@ import (
 	"adit/e2e/peer"
 )
 
+// untilToldSo are options of [host.silent]: an error ends ping at once, and a busy
+// machine has more than a second for it.
+var untilToldSo = []string{"-W", "20"}
+
 // device.c, wg_xmit: a packet that has no peer, or whose peer has no endpoint,
 // is answered with host unreachable, or address unreachable in IPv6, at once.
 // wireguard-go drops it.
@@ -22,7 +26,11 @@ func TestNoPeerAndNoEndpointAreUnreachable(t *testing.T) {
 			{"no peer", "fd00::77", "Destination unreachable: Address unreachable"},
 			{"no endpoint", "fd00::3", "Destination unreachable: Address unreachable"},
 		} {
-			out := d.silent(c.to)
+			var wait []string
+			if e.name != wireguardGo.name {
+				wait = untilToldSo
+			}
+			out := d.silent(c.to, wait...)
 			if got, want := strings.Contains(out, c.want), e.name != wireguardGo.name; got != want {
 				t.Errorf("%s for %s: unreachable is %v, want %v:\n%s", c.what, c.to, got, want, out)
 			}
@@ -50,7 +58,7 @@ func TestUnreachableGoesBackThroughTranslation(t *testing.T) {
 		w.middle.ip("route add %s via %s", insideA4, outsideB4)
 		w.middle.ping(1, insideA4) // the way there and back
 		w.b.set("peer %s remove", w.a.key.Public)
-		if out := w.middle.silent(insideA4); !strings.Contains(out, "Destination Host Unreachable") {
+		if out := w.middle.silent(insideA4, untilToldSo...); !strings.Contains(out, "Destination Host Unreachable") {
 			t.Errorf("no error comes back:\n%s", out)
 		}
 	})
