@@ -55,6 +55,9 @@ func (h *host) watch(link string) *wire {
 		}
 		w.f = os.NewFile(uintptr(fd), "packets of "+link)
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
 		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: l.Index})
 	})
 	go w.read()
@@ -69,7 +72,7 @@ func (w *wire) read() {
 	defer close(w.done)
 	buf := make([]byte, 65536)
 	for {
-		n, err := w.f.Read(buf)
+		n, at, err := w.next(buf)
 		if err != nil {
 			w.mu.Lock()
 			w.err = err
@@ -77,6 +80,7 @@ func (w *wire) read() {
 			return
 		}
 		if d, ok := parseDatagram(buf[:n]); ok {
+			d.at = at
 			w.mu.Lock()
 			w.seen = append(w.seen, d)
 			w.mu.Unlock()
@@ -84,9 +88,35 @@ func (w *wire) read() {
 	}
 }
 
-// parseDatagram reads an IP packet that holds all of a UDP datagram.
+// next waits for a packet and returns when the kernel had it: this process may
+// come to read it much later.
+func (w *wire) next(buf []byte) (n int, at time.Time, err error) {
+	conn, err := w.f.SyscallConn()
+	if err != nil {
+		return 0, at, err
+	}
+	control, nControl, errRead := make([]byte, 128), 0, error(nil)
+	if err := conn.Read(func(fd uintptr) bool {
+		n, nControl, _, _, errRead = unix.Recvmsg(int(fd), buf, control, unix.MSG_DONTWAIT)
+		return errRead != unix.EAGAIN && errRead != unix.EINTR
+	}); err != nil {
+		return 0, at, err
+	}
+	if errRead != nil {
+		return 0, at, os.NewSyscallError("recvmsg", errRead)
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:nControl])
+	if err != nil || len(messages) != 1 || len(messages[0].Data) != 16 {
+		return 0, at, fmt.Errorf("a packet without its time: %v (%v)", messages, err)
+	}
+	native, stamp := binary.NativeEndian, messages[0].Data
+	return n, time.Unix(int64(native.Uint64(stamp)), int64(native.Uint64(stamp[8:]))), nil
+}
+
+// parseDatagram reads an IP packet that holds all of a UDP datagram; at is the
+// caller's.
 func parseDatagram(b []byte) (d datagram, ok bool) {
-	d = datagram{at: time.Now(), packet: len(b)}
+	d = datagram{packet: len(b)}
 	var from, to netip.Addr
 	switch {
 	case len(b) >= 28 && b[0]>>4 == 4 && b[9] == unix.IPPROTO_UDP && binary.BigEndian.Uint16(b[6:])&0x3fff == 0:
