@@ -17,6 +17,7 @@ static const struct { const char *name; const struct scenario *list; } groups[] 
 };
 
 const char *me4, *me6;
+char run_name[8];
 int own, full_port, gate_port;
 
 enum {
@@ -179,6 +180,7 @@ int main(int argc, char **argv)
 	snprintf(mapped_me, sizeof mapped_me, "::ffff:%s", me4);
 	full_port = 3000 + 2 * atoi(strrchr(me4, '.') + 1);
 	gate_port = full_port + 1;
+	snprintf(run_name, sizeof run_name, "run%d", full_port);
 	own = 10000 + (int)(now_ms() / 100 % 59) * 100;
 	signal(SIGPIPE, SIG_DFL);
 	make_turn();

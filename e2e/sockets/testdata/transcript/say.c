@@ -102,6 +102,16 @@ const char *ip_name(const char *ip)
 	return ip;
 }
 
+/* unix_name - of an abstract name what is behind the run's own */
+static const char *unix_name(const struct where *w)
+{
+	if (w->len <= 2)
+		return "";
+	if (w->un.sun_path[0])
+		return w->un.sun_path;
+	return w->un.sun_path + 1 + (strncmp(w->un.sun_path + 1, run_name, strlen(run_name)) ? 0 : strlen(run_name));
+}
+
 /* where_name - an address with its length, in words that are the same in every
  * run */
 const char *where_name(const struct where *w)
@@ -124,8 +134,7 @@ const char *where_name(const struct where *w)
 		number = ntohs(w->in6.sin6_port);
 		break;
 	case AF_UNIX:
-		snprintf(text, sizeof text, "unix \"%s%s\"/%u", w->len > 2 && !w->un.sun_path[0] ? "@" : "",
-			 w->len <= 2 ? "" : w->un.sun_path[0] ? w->un.sun_path : w->un.sun_path + 1, w->len);
+		snprintf(text, sizeof text, "unix \"%s%s\"/%u", w->len > 2 && !w->un.sun_path[0] ? "@" : "", unix_name(w), w->len);
 		return text;
 	default:
 		snprintf(text, sizeof text, "family %d/%u", w->sa.sa_family, w->len);

@@ -84,6 +84,7 @@ struct where {
 };
 
 extern const char *me4, *me6;
+extern char run_name[8]; /* of this run alone, as long as any other's */
 extern int full_port; /* its queue is full; who asks at the gate is let in, after 0.6 s */
 extern int gate_port; /* each client has both for itself: see the test */
 /* own and the 99 above are ports that scenarios choose for themselves; others in

@@ -4,18 +4,18 @@
 #include <linux/rtnetlink.h>
 
 /* named - an address in the file system, or an abstract one if it begins
- * with @ */
+ * with @: that has the run's number in front, for without a network namespace
+ * others that run at the same time have the same names */
 static struct where named(const char *path)
 {
 	struct where w = { 0 };
-	size_t len = strlen(path);
+	size_t len = strlen(path) + 1;
 
 	w.un.sun_family = AF_UNIX;
-	memcpy(w.un.sun_path, path, len);
 	if (path[0] == '@')
-		w.un.sun_path[0] = 0;
+		len = 1 + sprintf(w.un.sun_path + 1, "%s%s", run_name, path + 1);
 	else
-		len++;
+		memcpy(w.un.sun_path, path, len);
 	w.len = offsetof(struct sockaddr_un, sun_path) + len;
 	return w;
 }
@@ -61,6 +61,9 @@ static void served(const char *path, int type)
 static void streams(const struct net *n)
 {
 	(void)n;
+	mkdir(run_name, 0700); /* its files are nobody else's either */
+	if (chdir(run_name) < 0)
+		say("chdir for what follows", -1);
 	served("transcript.sock", SOCK_STREAM);
 	served("@transcript", SOCK_STREAM);
 	served("transcript.seq", SOCK_SEQPACKET);
