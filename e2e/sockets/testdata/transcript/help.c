@@ -169,6 +169,18 @@ void take(const char *call, int fd, size_t size, int flags)
 	say_bytes(call, recv(fd, b, size < sizeof b ? size : sizeof b, flags), b);
 }
 
+/* echoes_are_back - wait until what other sockets have sent to ECHO may be back: it
+ * answers in turn, so one that is asked later is answered later */
+void echoes_are_back(const struct net *n)
+{
+	struct where w = at(n->server, ECHO);
+	int fd = datagram(n, 0);
+
+	if (sendto(fd, "and now?", 8, 0, &w.sa, w.len) == 8)
+		wait_for(fd, POLLIN, 3000);
+	close(fd);
+}
+
 /* ask_gate - say one byte to the gate, and wait for the answer */
 static void ask_gate(const struct net *n, const char *order)
 {

@@ -123,6 +123,7 @@ void set_timeout(int fd, int name, int ms);
 void set_blocking(int fd, int blocks);
 long send_text(int fd, const char *text);
 void take(const char *call, int fd, size_t size, int flags);
+void echoes_are_back(const struct net *n);
 void open_gate(const struct net *n);
 void gate_is_closed(const struct net *n);
 void how_ended(const struct net *n);

@@ -240,6 +240,7 @@ static void readiness(const struct net *n)
 		epoll_wait(ep, &e, 1, 100);
 	line("epoll_wait = %s", events_name(e.events & EPOLLIN));
 	say("sendto", send_to(fd, at(n->server, ECHO), "the second"));
+	echoes_are_back(n);
 	usleep(200000);
 	say("ioctl(FIONREAD)", ioctl(fd, FIONREAD, &k));
 	line("  two datagrams = %d", k);

@@ -165,6 +165,7 @@ static void several(const struct net *n)
 		r[i].msg_hdr = *message(&m[i], 10, 0);
 	say("sendmmsg", sendmmsg(fd, s, 3, 0));
 	line("  %u %u %u", s[0].msg_len, s[1].msg_len, s[2].msg_len);
+	echoes_are_back(n);
 	usleep(300000);
 	got = recvmmsg(fd, r, 4, MSG_WAITFORONE, &second);
 	say("recvmmsg WAITFORONE", got);
