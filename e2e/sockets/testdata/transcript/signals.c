@@ -8,8 +8,8 @@ static long long handled_at;
 static void handler(int sig)
 {
 	(void)sig;
-	handled++;
 	handled_at = now_ms();
+	handled++; /* give_up waits for it */
 }
 
 static void catch(int flags)
@@ -72,8 +72,8 @@ static void interrupt_all(const struct net *n, int udp)
 			continue;
 		fd = socket_for(n, what, udp);
 		catch(0);
-		ring(200, 0);
 		begin = now_ms();
+		ring(200, 0);
 		say(names[what], waiting(n, what, fd));
 		say_took(begin, 180, 3000);
 		line("  handled %d", (int)handled);

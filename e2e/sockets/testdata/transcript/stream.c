@@ -178,8 +178,8 @@ static void patience(const struct net *n)
 	say_took(begin, 180, 3000);
 	close(fd);
 	fd = connected(n, LATE);
-	say("send", send_text(fd, "x"));
 	begin = now_ms();
+	say("send", send_text(fd, "x"));
 	take("recv", fd, 50, 0);
 	say_took(begin, 200, 4000);
 	close(fd);
