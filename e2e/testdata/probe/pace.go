@@ -94,10 +94,14 @@ func (p *pacer) stretch(every, d time.Duration) {
 	os.Stdout.Sync()
 }
 
+// send sends the next datagram, of which the complement goes along: so all of them
+// have one sum. Else it would come to nought in one of 65536, which wireguard-go, at
+// the other end, leaves as it is (see roundTrip).
 func (p *pacer) send() {
 	b := make([]byte, 64)
-	copy(b[8:], "pace pace pace")
 	binary.BigEndian.PutUint64(b, p.next)
+	binary.BigEndian.PutUint64(b[8:], ^p.next)
+	copy(b[16:], "pace pace pace")
 	p.mu.Lock()
 	p.out[p.next] = time.Now()
 	p.mu.Unlock()
