@@ -87,8 +87,8 @@ func mixUDP(addr string) error {
 	return nil
 }
 
-// echo sends msg until it has come back. What comes twice, as msg was sent
-// twice, is left out.
+// echo sends msg until it has come back, with another last byte each time (see
+// roundTrip). What comes late is left out.
 func echo(c net.Conn, msg, back []byte) error {
 	for end := time.Now().Add(30 * time.Second); ; {
 		if _, err := c.Write(msg); err != nil {
@@ -107,6 +107,7 @@ func echo(c net.Conn, msg, back []byte) error {
 				break
 			}
 		}
+		msg[len(msg)-1]++
 	}
 }
 
