@@ -163,8 +163,9 @@ type echoes struct {
 }
 
 // roundTrip sends msg and wants it back. One that does not come is sent with another
-// last byte, and may be late: wireguard-go, at the other end, leaves a sum that comes to nought as it is
-// (tun/offload_linux.go, gsoNoneChecksum), which is none in IPv6 (RFC 8200 §8.1).
+// last byte, and may be late: wireguard-go, at the other end, leaves a sum that comes to
+// nought as it is (tun/offload_linux.go, gsoNoneChecksum), which is none in IPv6 (RFC
+// 8200 §8.1).
 func (e *echoes) roundTrip(msg []byte) error {
 	for try := 0; ; try++ {
 		if _, err := e.c.Write(msg); err != nil {
