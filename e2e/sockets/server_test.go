@@ -92,9 +92,10 @@ func serveTCP(port int, service func(*net.TCPConn)) error {
 	return nil
 }
 
-// resetSoon gives connect(2) the time to return.
+// resetSoon gives connect(2) the time to return, also where it has to be told of
+// the connection by other processes, on a busy machine.
 func resetSoon(c *net.TCPConn) {
-	<-time.After(late)
+	<-time.After(4 * late)
 	c.SetLinger(0)
 }
 
