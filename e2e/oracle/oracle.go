@@ -94,7 +94,7 @@ func (o *Oracle) capture(own bool) (int, error) {
 func (o *Oracle) Wait(timeout time.Duration) bool {
 	for end := time.Now().Add(timeout); ; {
 		fds := []unix.PollFd{{Fd: int32(o.rest), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, int(time.Until(end).Milliseconds()))
+		n, err := unix.Poll(fds, int(max(0, time.Until(end)).Milliseconds()))
 		if err != unix.EINTR {
 			return err == nil && n > 0
 		}
