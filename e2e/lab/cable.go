@@ -78,7 +78,8 @@ func (l *Lab) LayDetour(addr netip.Addr) (remove func() error, err error) {
 	}
 	server, host := ServerV4.Addr(), netip.PrefixFrom(addr, addr.BitLen())
 	err = l.Server.Do(func() error {
-		if err := layEnd(detourLink); err != nil {
+		// Its address is here too, or the kernel would ask for the host's as another.
+		if err := layEnd(detourLink, netip.PrefixFrom(server, server.BitLen())); err != nil {
 			return err
 		}
 		return addRoute(host, detourLink, netip.Addr{}, server)
