@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,6 +137,17 @@ func (p *pair) foreground(t *testing.T, ns *lab.Namespace, name string, cmd *exe
 			t.Logf("%s said: %s", name, stderr.String())
 		}
 	})
+	// Before wg: it unlinks a socket at which it is refused, and meanwhile that may have
+	// been replaced.
+	if !settle(20*time.Second, func() bool {
+		c, err := net.Dial("unix", socketPath(name))
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}) {
+		t.Fatalf("nobody listens at %s", socketPath(name))
+	}
 	p.eventually(t, ns, "wg show "+name+" public-key")
 }
 
