@@ -48,7 +48,17 @@ func Listen(name string) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newSocket(path, l), nil
+	s := newSocket(path, l)
+	if s.file == nil {
+		// wg(8), which was refused at the one before, unlinks what is there by then. It
+		// does not do so again at one that listens.
+		l.Close()
+		if l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path}); err != nil {
+			return nil, err
+		}
+		s = newSocket(path, l)
+	}
+	return s, nil
 }
 
 // removeStale removes a socket that nobody listens at, and nothing else that
