@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -201,5 +202,22 @@ func TestLabLeavesTheMachinesFilesAlone(t *testing.T) {
 	}
 	if r := do(t, w.plain("sh", "-c", "id -u; echo >/etc/e2e")); r.code == 0 || !strings.HasPrefix(r.stdout, fmt.Sprintln(w.User.UID)) {
 		t.Errorf("the ordinary user is %q and may write to /etc: %v", r.stdout, r.code == 0)
+	}
+}
+
+// Whoever looks for what a run has left sees an interface of the host's.
+func TestSnapshotSeesAnInterface(t *testing.T) {
+	w := enter(t)
+	before := w.Snapshot()
+	remove, err := w.LayDetour(lab.HostV4.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := w.Snapshot().Since(before)
+	if err := remove(); err != nil {
+		t.Error(err)
+	}
+	if !slices.Contains(more, "interface eth1") {
+		t.Errorf("got %q, want the interface among it", more)
 	}
 }

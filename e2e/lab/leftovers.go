@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,9 +39,9 @@ func (l *Lab) Snapshot() Snapshot {
 	if _, err := os.Lstat(locks); err == nil {
 		s["file "+locks] = true
 	}
-	links, _ := os.ReadDir("/sys/class/net")
-	for _, e := range links {
-		s["interface "+e.Name()] = true
+	links, _ := net.Interfaces() // /sys would show the machine's
+	for _, link := range links {
+		s["interface "+link.Name] = true
 	}
 	return s
 }
