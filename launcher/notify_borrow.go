@@ -351,5 +351,6 @@ func (l *lender) Close() error {
 		unix.Close(k.fd)
 		delete(l.kept, ino)
 	}
+	clear(l.listeners) // or a connect that settles late would have their queues looked at
 	return nil
 }
